@@ -1,0 +1,126 @@
+"""What a dataset is, once it is in memory."""
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from lth_utils.errors import InputError
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Split:
+    """Labelled images on one device: ``images`` uint8 (N, C, H, W), ``labels`` int64 (N,)."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __repr__(self) -> str:
+        return f"Split({len(self):,} images {tuple(self.images.shape[1:])}, {self.images.device})"
+
+    def first(self, n: int) -> "Split":
+        """The first ``n`` images."""
+        return Split(self.images[:n], self.labels[:n])
+
+    def to(self, device: torch.device | str) -> "Split":
+        return Split(self.images.to(device), self.labels.to(device))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Dataset:
+    """Labelled images in three parts, with where they came from.
+
+    ``mean`` and ``std`` are one number a channel, of pixels scaled to 0..1. ``fingerprint`` is
+    the SHA-256 of the whole decoded dataset, before it is divided or cut: with ``split_seed``
+    and the lengths of the parts it says exactly which images these are. ``whole`` holds the
+    lengths of train, val and test before :meth:`subset`.
+    """
+
+    name: str
+    plain_title: str
+    source: str
+    fingerprint: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    classes: tuple[str, ...]
+    split_seed: int
+    whole: tuple[int, int, int]
+    train: Split
+    val: Split
+    test: Split
+
+    @property
+    def note(self) -> str:
+        """What has been left out, for instance ``'first 2,000'``; empty for the whole dataset."""
+        used = len(self.train), len(self.val), len(self.test)
+        words = ("first {:,}", "{:,} to validate", "{:,} to test")
+        cut = [w.format(n) for w, n, of in zip(words, used, self.whole, strict=True) if n < of]
+        return ", ".join(cut)
+
+    @property
+    def title(self) -> str:
+        """The name for figures and tables, which says when this is only a part."""
+        return f"{self.plain_title} ({self.note})" if self.note else self.plain_title
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of one image."""
+        return tuple(self.train.images.shape[1:])
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.classes)
+
+    def __repr__(self) -> str:
+        parts = f"{len(self.train):,} train, {len(self.val):,} val, {len(self.test):,} test"
+        return f"Dataset({self.title}: {parts}; {self.source}; {self.train.images.device})"
+
+    def normalise(self, images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Pixels as a network sees them: ``(images / 255 - mean) / std``.
+
+        ``images`` is uint8 (..., C, H, W) on any device; the result has the same shape. Raises
+        :class:`InputError` for other pixels: those have been scaled already.
+        """
+        if images.dtype != torch.uint8 or images.shape[-3:-2] != (len(self.mean),):
+            raise InputError(
+                f"normalise takes uint8 images (..., {len(self.mean)}, H, W), "
+                f"not {images.dtype} {tuple(images.shape)}."
+            )
+        shift, scale = _affine(self.mean, self.std, images.device, dtype)
+        # In place on the fresh copy: eight times as fast as a broadcasting addcmul.
+        return images.to(dtype).mul_(scale).add_(shift)
+
+    def subset(
+        self, n_train: int, n_val: int | None = None, n_test: int | None = None
+    ) -> "Dataset":
+        """The first images of each part (all of a part where the number is None).
+
+        The parts are shuffled already, so that these are a random sample. Raises
+        :class:`InputError` where there are not that many.
+        """
+        parts = {}
+        for name, n in (("train", n_train), ("val", n_val), ("test", n_test)):
+            part = getattr(self, name)
+            if n is not None and n not in range(1, len(part) + 1):
+                raise InputError(
+                    f"Cannot take {n} {name} images of {self.title}; ask for 1 to {len(part):,}."
+                )
+            parts[name] = part if n is None else part.first(int(n))
+        return replace(self, **parts)
+
+    def to(self, device: torch.device | str) -> "Dataset":
+        """The same dataset with its tensors on ``device``."""
+        parts = {name: getattr(self, name).to(device) for name in ("train", "val", "test")}
+        return replace(self, **parts)
+
+
+@lru_cache(maxsize=64)
+def _affine(mean, std, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """``(shift, scale)``, each (C, 1, 1), such that normalising is ``images * scale + shift``."""
+    mean, std = torch.tensor(mean, dtype=torch.float64), torch.tensor(std, dtype=torch.float64)
+    both = torch.stack([-mean / std, 1 / (255 * std)])[..., None, None].to(device, dtype)
+    return both[0], both[1]

@@ -1,0 +1,299 @@
+"""Iterative magnitude pruning: how winning tickets are found (Frankle and Carbin, 2019).
+
+:func:`imp` is Algorithm 1 of the book: train, prune, rewind, repeat. At every level it also trains
+the controls, on the same seeds, in the same population.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import torch
+from safetensors.torch import save_file
+from tqdm.auto import tqdm
+
+from lth_utils import controls, pruning
+from lth_utils.controls import Arm, Situation
+from lth_utils.errors import InputError
+from lth_utils.masks import Mask
+from lth_utils.models import Weights
+from lth_utils.pruning import Criterion
+from lth_utils.randomness import GENERATOR
+from lth_utils.store import Store, Unit, key
+from lth_utils.training import Run
+
+if TYPE_CHECKING:
+    from lth_utils.tasks import Task
+
+TABLE = [
+    "study", "treatment", "level", "density", "replicate",
+    "moment", "step", "split", "metric", "value",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """A sparse network before it is trained: R starts and R masks."""
+
+    level: int
+    start: Weights
+    mask: Mask
+    rewind: str
+
+
+@dataclass(frozen=True)
+class Lottery:
+    """What :func:`imp` gives back.
+
+    Attributes:
+        task: at the scale that was run.
+        table: tidy; columns study, treatment, level, density, replicate, moment (``early stop``
+            or ``end``), step, split, metric and value.
+        curves: the same columns, for moment ``during``: validation at the recipe's cadence.
+        tickets: one for each level from 1, each with R members.
+        seconds: wall time of all these trainings, whether they were run now or before.
+    """
+
+    task: Task
+    table: pd.DataFrame
+    curves: pd.DataFrame
+    tickets: list[Ticket]
+    seconds: float = field(compare=False)
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Write the tables as CSV and the masks, eight weights a byte, as safetensors.
+
+        Raises:
+            InputError: the folder cannot be made or written.
+        """
+        folder = Path(folder)
+        masks = {
+            f"level{ticket.level:02}/{name}": bits
+            for ticket in self.tickets
+            for name, bits in ticket.mask.pack().items()
+        }
+        paths = [folder / name for name in ("table.csv", "curves.csv", "masks.safetensors")]
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self.table.to_csv(paths[0], index=False)
+            self.curves.to_csv(paths[1], index=False)
+            if masks:
+                save_file(masks, paths[2])
+        except OSError as error:
+            raise InputError(
+                f"Results cannot be written to {folder} ({error.strerror}); choose another folder."
+            ) from error
+        return [path for path in paths if path.exists()]
+
+
+def imp(
+    task: Task,
+    levels: int | None = None,
+    seeds: Sequence[int] | None = None,
+    rewind: str = "0it",
+    treatments: Sequence[str] = ("ticket", "reinit", "random mask"),
+    criterion: Criterion | str = pruning.magnitude,
+    fractions: float | Mapping[str, float] | None = None,
+    scope: str | None = None,
+    store: Store | None = None,
+    progress: bool | None = None,
+) -> Lottery:
+    """Find tickets by iterative pruning, and train each beside its controls.
+
+    One-shot pruning is ``levels=1`` with the whole of ``fractions`` at once; pruning with
+    fine-tuning is ``treatments=("fine-tune",)``.
+
+    Args:
+        task: at the scale to run, for instance ``lth.tasks.LENET_MNIST.at("live")``.
+        levels: how many times to prune; the task's by default.
+        seeds: one for each replicate; the task's by default.
+        rewind: the step to which a ticket's weights are rewound.
+        treatments: names in :data:`lth_utils.controls.TREATMENTS`. The trained weights of the
+            first are what is pruned next; the others are controls and decide nothing.
+        criterion: what decides which weights go, or its name.
+        fractions: share of the remaining weights that a level removes; the task's by default.
+        scope: ``"layer"`` or ``"global"``; the task's by default.
+        store: where finished units are kept; the default store if None.
+        progress: whether to show a bar; by default unless ``LTH_PROGRESS`` is 0.
+
+    Raises:
+        InputError: an unknown treatment or criterion, negative levels, an impossible fraction.
+    """
+    levels = task.levels if levels is None else levels
+    if levels < 0:
+        raise InputError(f"The number of levels is 0 or more; got {levels}.")
+    seeds = task.seeds if seeds is None else tuple(seeds)
+    if not seeds or len(set(seeds)) != len(seeds):
+        raise InputError(f"Replicates need different seeds, at least one; got {list(seeds)}.")
+    if not treatments:
+        raise InputError("Name at least one treatment; the first is the one pruned further.")
+    arms_of = {name: controls.by_name(name) for name in treatments}
+    if isinstance(criterion, str):
+        criterion = pruning.by_name(criterion)
+    fractions = task.fractions if fractions is None else fractions
+    scope = scope or task.scope
+    plan = {level: task.arms_at(level, levels, treatments) for level in range(1, levels + 1)}
+    settings = {
+        "chain": treatments[0],
+        "criterion": criterion.__name__,
+        "fractions": fractions,
+        "scope": scope,
+        "rewind": str(rewind),
+    }
+    bench = _Bench(task, seeds, settings, store or Store())
+    trainings = len(seeds) * (1 + sum(map(len, plan.values())))
+
+    with tqdm(total=trainings * task.iterations, **_bar(progress)) as bar:
+        start, mask = task.init(seeds), task.dense_mask(seeds)
+        dense = found = bench.train({"dense": Arm(start, mask)}, 0, bar, keep=(rewind,))
+        tickets = []
+        for level, names in plan.items():
+            mask = criterion(
+                found.weights, mask, fractions, scope, start=start, seeds=seeds, level=level
+            )
+            now = Situation(
+                mask=mask,
+                start=start,
+                rewound=dense.at[rewind],
+                rewind=rewind,
+                trained=found.weights,
+                recipe=task.recipe,
+                seeds=seeds,
+                level=level,
+                draw=task.init,
+            )
+            found = bench.train({name: arms_of[name](now) for name in names}, level, bar)
+            tickets.append(Ticket(level, now.rewound, mask, rewind))
+    return bench.result(tickets)
+
+
+def _bar(progress: bool | None) -> dict:
+    if progress is None:
+        progress = os.environ.get("LTH_PROGRESS", "1") != "0"
+    return {"disable": not progress, "unit": "it", "unit_scale": True, "leave": False}
+
+
+_AT_ONCE = {"cpu": 5}
+"""Members trained together: on a CPU the weights of more than a few leave the cache."""
+
+
+def _split(populations: Mapping[tuple, list], device: torch.device):
+    """The populations in pieces that the device likes, each with what its members share."""
+    for shared, units in populations.items():
+        size = _AT_ONCE.get(device.type, len(units))
+        for at in range(0, len(units), size):
+            yield shared, units[at : at + size]
+
+
+class _Bench:
+    """Where the arms of a level are trained, as populations, and what has been trained is kept."""
+
+    def __init__(self, task: Task, seeds: Sequence[int], settings: Mapping, store: Store):
+        self.task, self.seeds, self.settings, self.store = task, seeds, settings, store
+        self.parents = dict.fromkeys(seeds)
+        self.histories: list[pd.DataFrame] = []
+        self.seconds = 0.0
+
+    def train(
+        self, arms: Mapping[str, Arm], level: int, bar: tqdm, keep: Iterable[str] = ()
+    ) -> Run:
+        """Train every arm for every seed; give back the first arm, the parent of what follows."""
+        bar.set_description(f"level {level}")
+        chain = next(iter(arms))
+        keys = {
+            (name, seed): self._key(name, level, seed, keep) for name in arms for seed in self.seeds
+        }
+        runs = {unit: self._load(key, arms[unit[0]]) for unit, key in keys.items()}
+
+        populations = defaultdict(list)
+        for unit, run in runs.items():
+            if run is None:
+                arm = arms[unit[0]]
+                populations[arm.begin, arm.recipe].append(unit)
+            else:
+                bar.update(self.task.iterations)
+        for (begin, recipe), units in _split(populations, self.task.data.train.labels.device):
+            members = [(arms[name], self.seeds.index(seed)) for name, seed in units]
+            start = {
+                n: torch.stack([arm.start[n][i] for arm, i in members]) for n in members[0][0].start
+            }
+            mask = Mask.cat([arm.mask.member(i) for arm, i in members])
+            began = time.perf_counter()
+            run = self.task.train(
+                start, mask, [seed for _, seed in units], begin,
+                keep=keep, recipe=recipe, progress=bar.update,
+            )  # fmt: skip
+            seconds = (time.perf_counter() - began) / len(units)
+            self.seconds += seconds * len(units)
+            for i, unit in enumerate(units):
+                runs[unit] = run.member(i)
+                self._save(keys[unit], runs[unit], seconds, with_weights=unit[0] == chain)
+
+        for (name, seed), run in runs.items():
+            density = float(arms[name].mask.density[self.seeds.index(seed)])
+            self.histories.append(
+                run.history.assign(
+                    study=self.task.name, treatment=name, level=level, density=density,
+                    replicate=seed,
+                )
+            )  # fmt: skip
+        self.parents = {seed: keys[chain, seed] for seed in self.seeds}
+        return Run.cat([runs[chain, seed] for seed in self.seeds])
+
+    def _key(self, treatment: str, level: int, seed: int, keep: Iterable[str]) -> str:
+        # A dense network does not depend on how it will be pruned, so every way shares it.
+        pruning_settings = self.settings if level else {}
+        data = self.task.data
+        return key(
+            {
+                "network": [self.task.network, self.task.width],
+                "data": [data.name, data.fingerprint, data.split_seed],
+                "images": [len(data.train), len(data.val), len(data.test)],
+                "recipe": self.task.recipe,
+                "generator": GENERATOR,
+                "treatment": treatment,
+                "level": level,
+                "seed": seed,
+                "keep": [str(step) for step in keep],
+                "parent": self.parents[seed],
+                **pruning_settings,
+            }
+        )
+
+    def _load(self, key: str, arm: Arm) -> Run | None:
+        unit = self.store.load(key)
+        if unit is None:
+            return None
+        self.seconds += unit.seconds
+        snapshots = {int(at): w for at, w in unit.weights.items() if at != "end"}
+        recipe, images = arm.recipe or self.task.recipe, len(self.task.data.train)
+
+        def locate(step):
+            return recipe.iteration(step, images)
+
+        return Run(unit.weights.get("end", {}), unit.history, snapshots, locate)
+
+    def _save(self, key: str, run: Run, seconds: float, with_weights: bool) -> None:
+        weights = {}
+        if with_weights:  # a control decides nothing, so nobody will ask for its weights
+            weights = {"end": run.weights} | {str(at): w for at, w in run.snapshots.items()}
+        self.store.save(key, Unit(run.history, weights, seconds))
+
+    def result(self, tickets: list[Ticket]) -> Lottery:
+        """Everything that was trained, as tables."""
+        everything = pd.concat(self.histories, ignore_index=True)[TABLE]
+        during = everything.moment == "during"
+        return Lottery(
+            self.task,
+            everything[~during].reset_index(drop=True),
+            everything[during].reset_index(drop=True),
+            tickets,
+            self.seconds,
+        )

@@ -1,0 +1,219 @@
+"""Figures: one style, and one colour for a treatment in the whole book.
+
+Every function takes tables that :mod:`lth_utils.studies` understands and draws means with their
+95% intervals; nothing is computed here. Weights remaining run on a log axis from dense at the left
+to sparse at the right, as in the papers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
+
+from lth_utils import studies
+from lth_utils.masks import Mask
+
+# Seaborn's colour-blind palette, by what each colour means everywhere in this book.
+_PALETTE = sns.color_palette("colorblind")
+COLOURS = {
+    "ticket": _PALETTE[0],
+    "reinit": _PALETTE[1],
+    "random mask": _PALETTE[2],
+    "fine-tune": _PALETTE[4],
+    "rate rewinding": _PALETTE[5],
+    "dense": _PALETTE[7],
+    "magnitude": _PALETTE[0],
+    "random": _PALETTE[2],
+    "smallest": _PALETTE[3],
+    "movement": _PALETTE[6],
+    "magnitude increase": _PALETTE[8],
+}
+MARKERS = {"reinit": "s", "random mask": "^", "fine-tune": "D", "random": "^", "smallest": "v"}
+
+LABELS = {"accuracy": "accuracy (%)", "loss": "cross-entropy", "step": "iteration"}
+
+
+def style() -> None:
+    """The look of every figure in the book; call it once, in the setup cell."""
+    sns.set_theme(
+        context="notebook",
+        style="whitegrid",
+        rc={
+            "figure.dpi": 110,
+            "figure.facecolor": "white",
+            "axes.titlesize": "medium",
+            "axes.titlelocation": "left",
+            "legend.frameon": False,
+            "axes.spines.right": False,
+            "axes.spines.top": False,
+        },
+    )
+
+
+def levels(
+    table: pd.DataFrame,
+    metric: str = "accuracy",
+    treatments: Sequence[str] | None = None,
+    title: str = "",
+    ax: Axes | None = None,
+    moment: str = "early stop",
+    split: str = "test",
+) -> Axes:
+    """A metric against weights remaining, one band a treatment, the dense network as a line.
+
+    Args:
+        table: as :func:`lth_utils.imp` gives it, or a recorded one.
+        metric: ``"accuracy"``, ``"loss"`` or ``"step"``.
+        treatments: which to draw, in this order; all by default.
+        title: what was trained on what; a stand-in or a narrow network is named here.
+        ax: where to draw; a new figure by default.
+        moment: ``"early stop"`` or ``"end"``.
+        split: ``"test"`` or ``"val"``.
+    """
+    ax = ax or plt.subplots(figsize=(7, 4.2))[1]
+    means = studies.summary(table, metric, moment=moment, split=split)
+    dense = means[means.treatment == "dense"].iloc[0]
+    sparse = means[means.treatment != "dense"]
+    ax.axhline(dense["mean"], color=COLOURS["dense"], ls="--", lw=1.5, label="dense")
+    ax.axhspan(dense["low"], dense["high"], color=COLOURS["dense"], alpha=0.2, lw=0)
+    for name in treatments or sparse.treatment.unique():
+        rows = sparse[sparse.treatment == name].sort_values("level")
+        # Every treatment begins as the same dense network.
+        rows = pd.concat([dense.to_frame().T.assign(treatment=name), rows])
+        band(ax, 100 * rows.density.astype(float), rows, name)
+    weights_axis(ax, 100 * means.density.min())
+    when = "the early stop" if moment == "early stop" else "the end of training"
+    what = "early-stop iteration" if metric == "step" else f"{split} {LABELS[metric]} at {when}"
+    ax.set(ylabel=what, title=title)
+    ax.legend(loc="best")
+    return ax
+
+
+def beside(
+    live: pd.DataFrame,
+    recorded: pd.DataFrame,
+    titles: tuple[str, str],
+    metric: str = "accuracy",
+    **options,
+) -> Figure:
+    """This run at the left and the recorded one at the right, each on its own scale."""
+    figure, axes = plt.subplots(1, 2, figsize=(11, 4.4), layout="constrained")
+    for ax, table, title in zip(axes, (live, recorded), titles, strict=True):
+        levels(table, metric, title=title, ax=ax, **options)
+    return figure
+
+
+def differences(
+    table: pd.DataFrame,
+    pairs: Sequence[tuple[str, str]],
+    metric: str = "accuracy",
+    margin: float | None = None,
+    title: str = "",
+    ax: Axes | None = None,
+    **which: str,
+) -> Axes:
+    """Seed-paired differences against weights remaining; zero means no difference.
+
+    Args:
+        table: tidy.
+        pairs: each (one, other), drawn as one - other.
+        metric: ``"accuracy"``, ``"loss"`` or ``"step"``.
+        margin: draws the line below which one does not *match* the other.
+    """
+    ax = ax or plt.subplots(figsize=(7, 4.2))[1]
+    for one, other in pairs:
+        rows = studies.paired(table, one, other, metric, **which)
+        band(ax, 100 * rows.density, rows, one, label=f"{one} − {other}")
+    ax.axhline(0, color="0.3", lw=1)
+    if margin is not None:
+        ax.axhline(-margin, color="0.3", lw=1, ls=":", label=f"margin, −{margin:g}")
+    weights_axis(ax, 100 * studies.measure(table, metric, **which).density.min())
+    unit = {"accuracy": "points of accuracy", "step": "iterations"}.get(metric, LABELS[metric])
+    ax.set(ylabel=f"difference ({unit})", title=title)
+    ax.legend(loc="best")
+    return ax
+
+
+def curves(
+    history: pd.DataFrame,
+    metric: str = "accuracy",
+    by: str = "treatment",
+    colours: Mapping | None = None,
+    title: str = "",
+    ax: Axes | None = None,
+) -> Axes:
+    """Learning curves on the validation set, one band for each value of column ``by``."""
+    ax = ax or plt.subplots(figsize=(7, 4.2))[1]
+    rows = history[(history.metric == metric) & (history.split == "val")]
+    for name, group in rows.groupby(by, sort=False):
+        points = [(step, *studies.interval(g.value)) for step, g in group.groupby("step")]
+        points = pd.DataFrame(points, columns=["step", "mean", "low", "high", "n"])
+        band(ax, points.step, points, name, colour=(colours or COLOURS).get(name), marker="")
+    ax.set(xlabel="iteration", ylabel=f"validation {LABELS[metric]}", title=title)
+    ax.legend(loc="best")
+    return ax
+
+
+def band(
+    ax: Axes,
+    x: Sequence[float],
+    rows: pd.DataFrame,
+    name: str,
+    label: str | None = None,
+    colour=None,
+    marker: str | None = None,
+) -> None:
+    """Means with their interval as a band: ``rows`` has columns mean, low, high."""
+    colour = colour or COLOURS.get(name)
+    marker = MARKERS.get(name, "o") if marker is None else marker
+    [line] = ax.plot(
+        x, rows["mean"].astype(float), marker=marker, ms=5, lw=1.8, color=colour,
+        label=label or name,
+    )  # fmt: skip
+    low, high = rows["low"].astype(float), rows["high"].astype(float)
+    ax.fill_between(x, low, high, color=line.get_color(), alpha=0.2, lw=0)
+
+
+def weights_axis(ax: Axes, sparsest: float) -> None:
+    """The x axis of the papers: weights remaining in percent, logarithmic, dense at the left."""
+    ax.set_xscale("log")
+    ax.set_xlim(115, sparsest / 1.15)
+    ticks = [t for t in (100, 50, 20, 10, 5, 2, 1, 0.5) if t >= sparsest / 1.1]
+    ax.set_xticks(ticks)
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.set_xlabel("weights remaining (%)")
+
+
+def histogram(values: Mapping[str, Sequence[float]], xlabel: str, ax: Axes | None = None) -> Axes:
+    """Distributions over one another, each as a share of its own count."""
+    ax = ax or plt.subplots(figsize=(7, 3.6))[1]
+    pooled = np.concatenate([np.asarray(v).ravel() for v in values.values()])
+    bins = np.linspace(pooled.min(), pooled.max(), 81)
+    for name, v in values.items():
+        sns.histplot(
+            x=np.asarray(v).ravel(), bins=bins, stat="proportion", element="step", fill=True,
+            alpha=0.3, color=COLOURS.get(name), label=name, ax=ax,
+        )  # fmt: skip
+    ax.set(xlabel=xlabel, ylabel="share of the weights")
+    ax.legend()
+    return ax
+
+
+def pixels_read(mask: Mask, layer: str, shape: tuple[int, int], ax: Axes | None = None) -> Axes:
+    """How many connections the first layer keeps to each pixel, as a mean over members."""
+    ax = ax or plt.subplots(figsize=(4.2, 3.6))[1]
+    counts = mask[layer].sum(1).double().mean(0).reshape(shape).cpu().numpy()
+    sns.heatmap(
+        counts, ax=ax, square=True, cmap="viridis", xticklabels=False, yticklabels=False,
+        cbar_kws={"label": "connections kept"},
+    )  # fmt: skip
+    return ax

@@ -1,0 +1,192 @@
+"""The podcast's claims, and for each the rule that settles it.
+
+A rule is written before its study is run and looks at nothing but the study's table. It gives a
+:class:`Finding`: a number with its interval, what the number is, and a verdict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pandas as pd
+
+from lth_utils.studies._intervals import paired
+
+VERDICTS = ("holds", "partly", "not reproduced", "open")
+
+MATCHES = {"mnist": 0.3, "fashion-mnist": 0.3}
+"""Test accuracy *matches* where the interval of the paired difference lies above minus this."""
+MATCHES_ELSEWHERE = 0.5
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a study says of a claim: ``ours`` is ``quantity``, with a 95% interval."""
+
+    verdict: str
+    ours: float
+    low: float
+    high: float
+    quantity: str
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim, where the podcast makes it, and what would settle it.
+
+    Attributes:
+        id: C01 to C40.
+        text: the claim in our words.
+        where: minute and second of the podcast, or ``"paper"``.
+        rule: from a study's table and the margin of its dataset to a finding; None while open.
+        study: the study whose table the rule reads.
+        published: the published value, in words.
+    """
+
+    id: str
+    text: str
+    where: str
+    rule: Callable[[pd.DataFrame, float], Finding] | None = None
+    study: str | None = None
+    published: str = ""
+
+
+def _verdict(holds: bool, partly: bool) -> str:
+    return "holds" if holds else "partly" if partly else "not reproduced"
+
+
+def _finding(verdict: str, row: pd.Series, what: str) -> Finding:
+    return Finding(
+        verdict, row["mean"], row["low"], row["high"], f"{what} at {row['density']:.1%} of weights"
+    )
+
+
+def _pruned_matches(table: pd.DataFrame, margin: float) -> Finding:
+    """Holds where the pruned and retrained network matches the dense one at 10% or less."""
+    difference = paired(table, "fine-tune", "dense")
+    sparse = difference[difference.density <= 0.10]
+    matching = sparse[sparse.low > -margin]
+    shown = matching.iloc[-1] if len(matching) else sparse.iloc[0]
+    verdict = _verdict(len(matching) > 0, bool((difference.low > -margin).any()))
+    return _finding(verdict, shown, "pruned and retrained − dense, points of test accuracy")
+
+
+def _reinit_gets_worse(table: pd.DataFrame, margin: float) -> Finding:
+    """Holds where reinit is worse than dense at every density up to 10%, and falls from the
+    densest of these to the sparsest, seed by seed."""
+    difference = paired(table, "reinit", "dense")
+    sparse = difference[difference.density <= 0.10]
+    worse = bool((sparse.high < 0).all())
+    falling = _change(table, "reinit", sparse.level.iloc[0], sparse.level.iloc[-1]).high < 0
+    return _finding(
+        _verdict(worse and falling, worse or falling),
+        sparse.iloc[-1],
+        "reinit − dense, points of test accuracy",
+    )
+
+
+def _change(table: pd.DataFrame, treatment: str, before: int, after: int):
+    """The seed-paired change in test accuracy of one treatment between two levels."""
+    rows = table[(table.treatment == treatment) & table.level.isin([before, after])]
+    renamed = rows.assign(treatment=rows.level.map({before: "before", after: "after"}), level=0)
+    return paired(renamed, "after", "before").iloc[0]
+
+
+def _ticket_matches(table: pd.DataFrame, margin: float) -> Finding:
+    """Holds where, at some density from 1% to 10%, the ticket matches dense and beats reinit."""
+    to_dense = paired(table, "ticket", "dense").set_index("level")
+    to_reinit = paired(table, "ticket", "reinit").set_index("level")
+    sparse = to_dense[to_dense.density.between(0.01, 0.10)]
+    matches = sparse.low > -margin
+    beats = to_reinit.low.reindex(sparse.index) > 0
+    both = sparse[matches & beats]
+    shown = both.iloc[-1] if len(both) else sparse.iloc[0]
+    verdict = _verdict(len(both) > 0, bool(matches.any() or beats.any()))
+    return _finding(verdict, shown, "ticket − dense, points of test accuracy")
+
+
+def _ticket_learns_faster(table: pd.DataFrame, margin: float) -> Finding:
+    """Holds where, at one and the same density, the ticket stops earlier than dense and is more
+    accurate there."""
+    steps = paired(table, "ticket", "dense", metric="step").set_index("level")
+    accuracy = paired(table, "ticket", "dense").set_index("level")
+    earlier, better = steps.high < 0, accuracy.low > 0
+    both = steps[earlier & better]
+    shown = (both if len(both) else steps).sort_values("mean").iloc[0]
+    verdict = _verdict(len(both) > 0, bool(earlier.any() or better.any()))
+    return _finding(verdict, shown, "early-stop iteration, ticket − dense")
+
+
+CLAIMS = [
+    Claim(
+        "C01",
+        "A trained network can lose nine tenths of its connections and none of its accuracy",
+        "00:42",
+        _pruned_matches,
+        "lenet-mnist-finetune",
+    ),
+    Claim(
+        "C02",
+        "From fresh weights the pruned architecture does worse, the sparser the worse",
+        "01:30",
+        _reinit_gets_worse,
+        "lenet-mnist",
+    ),
+    Claim(
+        "C03",
+        "Reset to its original weights it trains to full accuracy at 10% to 1% of the size",
+        "01:30, 13:40",
+        _ticket_matches,
+        "lenet-mnist",
+        "above dense from 51% to about 4%, equal near 3.6%",
+    ),
+    Claim(
+        "C04",
+        "Tickets can beat the dense network, and learn faster",
+        "13:40, 14:47",
+        _ticket_learns_faster,
+        "lenet-mnist",
+        "fastest near 21%",
+    ),
+    Claim("C05", "Magnitude is among the best simple criteria", "03:00, 03:45"),
+    Claim("C06", "Unstructured sparsity is slow on most hardware, structured is fast", "04:41"),
+    Claim("C07", "Pruning is not dropout", "05:14"),
+    Claim("C08", "A network as small as it can be holds no ticket", "05:56"),
+    Claim("C09", "Tickets are evenly sparse: neurons keep similar numbers of inputs", "07:08"),
+    Claim("C10", "Layerwise rates starve the small layers of deep networks", "09:44, 12:45"),
+    Claim("C11", "Global pruning finds dramatic differences between layers", "12:12"),
+    Claim("C12", "Convolutions and fully connected layers prune differently", "16:04"),
+    Claim("C13", "On harder networks, reset to initialisation is no better than random", "16:53"),
+    Claim("C14", "A lower rate or warm-up brings tickets back, at a cost in accuracy", "17:37"),
+    Claim("C15", "Rewinding to about 1% of training brings them back completely", "17:37"),
+    Claim("C16", "Copies under other SGD noise end far apart where tickets fail", "19:48"),
+    Claim("C17", "Error stays flat on the line between them where tickets work", "21:12"),
+    Claim("C18", "Dense networks become stable early; small sparse ones are from the start",
+          "20:17, 24:23"),
+    Claim("C19", "Rewinding after pruning beats fine-tuning", "09:02, 29:43"),
+    Claim("C20", "Sparse training with moving masks comes close to dense", "25:48"),
+    Claim("C21", "SNIP prunes at the start for almost nothing, below the ticket's ceiling",
+          "27:28"),
+    Claim("C22", "Before about half of training, magnitude is a poor guide", "28:26"),
+    Claim("C23", "It is the sign of the initial weights that matters, not the value", "32:02"),
+    Claim("C24", "Magnitude increase is as good as magnitude; keeping small weights is bad",
+          "32:02"),
+    Claim("C25", "A pruned network that was never trained beats chance", "32:44"),
+    Claim("C26", "A wide random network holds a subnetwork nearly as good as a trained one",
+          "33:44"),
+    Claim("C27", "Tickets transfer, best from harder tasks to easier", "35:57"),
+    Claim("C28", "Do tickets carry inductive bias?", "07:08, 34:37"),
+    Claim("C29", "A ticket can be the core of a network of another size", "38:13"),
+    Claim("C30", "Beyond vision: attention heads as a structure", "03:45"),
+    Claim("C31", "Find the smallest system that shows the property, then scale up", "39:06"),
+    Claim("C32", "At the best learning rate a ticket may not beat a random one", "paper"),
+    Claim("C33", "One global threshold beats tuned layerwise rates", "10:26, 11:50"),
+    Claim("C34", "Why global works: initialisation and batch norm", "12:45"),
+    Claim("C35", "The bigger the start, the smaller the ticket's share", "13:40"),
+    Claim("C36", "Tickets are about as sparse as ordinary pruning allows", "13:40"),
+    Claim("C37", "Less capacity to overfit may explain the better accuracy", "15:17"),
+    Claim("C38", "Averaging along a path can help; unstable minima join by a bent path", "22:40"),
+    Claim("C39", "Fine-tuned networks stay in the old minimum, rewound ones leave it", "30:37"),
+    Claim("C40", "Finding a ticket costs more than training the dense network", "26:29, 27:28"),
+]  # fmt: skip

@@ -1,0 +1,256 @@
+"""Tasks: the papers' settings as named constants, at three scales.
+
+A :class:`Task` is a network, a dataset, a recipe and a way to prune. The constants here hold the
+papers' settings; ``task.at("live")`` is the same task made small enough for two CPU cores, and
+nothing but numbers changes. The scale is chosen once, by ``LTH_SCALE`` or by :func:`scale`.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import nn
+
+from lth_utils import datasets, models
+from lth_utils.datasets import Dataset
+from lth_utils.errors import InputError, unknown
+from lth_utils.masks import Mask
+from lth_utils.models import Weights
+from lth_utils.recipes import Adam, Recipe, Step
+from lth_utils.training import Run, train
+
+SCALES = ("smoke", "live", "paper")
+
+_chosen: str | None = None
+
+
+def scale(name: str | None = None) -> str:
+    """The scale at which tasks run; with a name, choose it first.
+
+    ``"smoke"`` takes seconds and is for tests, ``"live"`` under a minute on two cores, and
+    ``"paper"`` has the papers' settings and wants a GPU. Without a choice it is ``$LTH_SCALE``, or
+    ``"live"``.
+    """
+    global _chosen
+    if name is not None:
+        _chosen = _known_scale(name)
+    return _chosen or _known_scale(os.environ.get("LTH_SCALE") or "live")
+
+
+def _known_scale(name: str) -> str:
+    if name not in SCALES:
+        raise unknown("scale", name, SCALES)
+    return name
+
+
+def device() -> torch.device:
+    """Where networks are trained: ``$LTH_DEVICE``, or a GPU where there is one, or the CPU."""
+    default = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(os.environ.get("LTH_DEVICE") or default)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A network, a dataset, a recipe and a way to prune.
+
+    Attributes:
+        name: how the command line knows it.
+        title: the network's name in figures.
+        network: its name in :data:`lth_utils.models.NETWORKS`.
+        dataset: its name in :mod:`lth_utils.datasets`.
+        embedded: the set that stands in where the dataset is not found; every title says so.
+        recipe: how it is trained.
+        prune: share of the remaining weights that one of the paper's levels removes, by kind of
+            layer: ``conv``, ``linear``, ``output``.
+        scope: ``"layer"`` or ``"global"``.
+        levels: how many times it is pruned.
+        stride: how many of the paper's levels one of ours does at once, so that the densities
+            reached are the paper's at any scale.
+        replicates: how many seeds.
+        width: multiplies the network's hidden layers.
+        images: how many images to train, validate and test on; all by default.
+        control_levels: levels at which controls are trained; all by default.
+        scales: what each scale changes, by attribute.
+        scale: the scale that this task is at.
+    """
+
+    name: str
+    title: str
+    network: str
+    dataset: str
+    recipe: Recipe
+    prune: Mapping[str, float]
+    embedded: str | None = None
+    scope: str = "layer"
+    levels: int = 20
+    stride: int = 1
+    replicates: int = 5
+    width: float = 1.0
+    images: tuple[int | None, int | None, int | None] = (None, None, None)
+    control_levels: tuple[int, ...] | None = None
+    scales: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
+    scale: str = "paper"
+
+    def at(self, scale: str | None = None) -> Task:
+        """This task at ``scale``, by default the one chosen for the session."""
+        scale = _known_scale(scale) if scale else globals()["scale"]()
+        changes = dict(self.scales.get(scale, {}))
+        recipe = replace(self.recipe, **changes.pop("recipe", {}))
+        return replace(self, scale=scale, recipe=recipe, **changes)
+
+    # The parts, made when first asked for -------------------------------------------------------
+
+    @cached_property
+    def data(self) -> Dataset:
+        """The dataset on the training device; the embedded set only where there is no other."""
+        name = self.dataset
+        if self.embedded and datasets.find(name) is None:
+            name = self.embedded
+        data = datasets.load(name, device=device())
+        limits = [
+            n if n is None else min(n, len(split))
+            for n, split in zip(self.images, (data.train, data.val, data.test), strict=True)
+        ]
+        return data.subset(*limits) if any(limits) else data
+
+    @cached_property
+    def model(self) -> nn.Module:
+        """The network as a function; its own weights play no part."""
+        return models.build(
+            self.network, self.data.input_shape, self.data.num_classes, self.width
+        ).to(device())
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """One seed for each replicate."""
+        return tuple(range(self.replicates))
+
+    @property
+    def iterations(self) -> int:
+        """Length of one training."""
+        return self.recipe.iterations(len(self.data.train))
+
+    @property
+    def fractions(self) -> dict[str, float]:
+        """Share of the remaining weights that a level removes, for each prunable tensor."""
+        kinds = models.prunable(self.model)
+        missing = {kind for kind in kinds.values() if kind not in self.prune}
+        if missing:
+            raise InputError(
+                f"Task {self.name} has no fraction for layers of kind {missing.pop()}."
+            )
+        # Rounded, so that one level of 20% is 0.2 and not 0.19999999999999996.
+        share = {kind: round(1 - (1 - f) ** self.stride, 12) for kind, f in self.prune.items()}
+        return {name: share[kind] for name, kind in kinds.items()}
+
+    def arms_at(self, level: int, levels: int, treatments: Sequence[str]) -> list[str]:
+        """The treatments trained at a level: the first always, the rest where controls are due."""
+        due = self.control_levels is None or level in self.control_levels or level == levels
+        return list(treatments) if due else list(treatments[:1])
+
+    def predict(
+        self,
+        levels: int | None = None,
+        seeds: Sequence[int] | None = None,
+        treatments: Sequence[str] = ("ticket", "reinit", "random mask"),
+    ) -> float:
+        """Seconds that :func:`lth_utils.imp` will take here, from a few iterations run now."""
+        levels = self.levels if levels is None else levels
+        trainings = 1 + sum(
+            len(self.arms_at(level, levels, treatments)) for level in range(1, levels + 1)
+        )
+        one = self.seeds[:1]
+        start, mask = self.init(one), self.dense_mask(one)
+        taste = replace(self.recipe, duration="15it", every="15it")
+        stamps = []
+        self.train(
+            start, mask, one, recipe=taste, report=(),
+            progress=lambda _: stamps.append(time.perf_counter()),
+        )  # fmt: skip
+        each = statistics.median(b - a for a, b in pairwise(stamps))
+        return each * self.iterations * trainings * len(self.seeds if seeds is None else seeds)
+
+    def describe(self) -> str:
+        """One line for a figure's title: network, data, length, and what was narrowed."""
+        width = "" if self.width == 1 else f" ({self.width:g} × the width)"
+        return f"{self.title}{width} on {self.data.title}, {self.iterations:,} iterations"
+
+    # The verbs ----------------------------------------------------------------------------------
+
+    def init(self, seeds: Sequence[int], purpose: str = "init", *where: object) -> Weights:
+        """Initial weights, one member a seed: (R, \\*shape). See :func:`models.initialise`."""
+        weights = models.initialise(self.model, seeds, purpose, *where)
+        return {name: w.to(device()) for name, w in weights.items()}
+
+    def dense_mask(self, seeds: Sequence[int]) -> Mask:
+        """The mask that keeps everything, one member a seed."""
+        return models.dense_mask(self.model, len(seeds)).to(device())
+
+    def train(
+        self,
+        start: Weights,
+        mask: Mask,
+        seeds: Sequence[int],
+        begin: Step | str | int = "0it",
+        end: Step | str | int | None = None,
+        keep: Iterable[Step | str | int] = (),
+        recipe: Recipe | None = None,
+        **options,
+    ) -> Run:
+        """:func:`lth_utils.train` with this task's network, data and recipe."""
+        recipe = recipe or self.recipe
+        return train(self.model, start, mask, self.data, recipe, seeds, begin, end, keep, **options)
+
+
+LENET_MNIST = Task(
+    name="lenet-mnist",
+    title="LeNet-300-100",
+    network="lenet-300-100",
+    dataset="mnist",
+    embedded="mnist-5k",
+    recipe=Recipe(duration="50000it", batch=60, optimiser=Adam(1.2e-3), every="100it"),
+    prune={"linear": 0.20, "output": 0.10},
+    levels=24,
+    scales={
+        "live": {
+            "recipe": {"duration": "1000it", "every": "50it"},
+            "levels": 5,
+            "stride": 3,
+            "replicates": 3,
+            "images": (None, 2_000, None),
+            "control_levels": (1, 3, 5),
+        },
+        "smoke": {
+            "recipe": {"duration": "20it", "every": "10it"},
+            "levels": 2,
+            "stride": 7,
+            "replicates": 2,
+            "images": (1_000, 200, 200),
+        },
+    },
+)
+"""LeNet-300-100 on MNIST, the first experiment of Frankle and Carbin (2019)."""
+
+LENET_FASHION = replace(LENET_MNIST, name="lenet-fashion", dataset="fashion-mnist", embedded=None)
+"""The same network and recipe on Fashion-MNIST, which must be fetched first."""
+
+TASKS = {task.name: task for task in (LENET_MNIST, LENET_FASHION)}
+
+
+def by_name(name: str) -> Task:
+    """The task called ``name``.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    if name not in TASKS:
+        raise unknown("task", name, TASKS)
+    return TASKS[name]
