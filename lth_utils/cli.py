@@ -256,7 +256,9 @@ def list_results(context: typer.Context) -> None:
 def run_study(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="A name that `lth results ls` lists, or all.")],
-    scale: Annotated[str, typer.Option(help="smoke to try it out; paper to record it.")] = "paper",
+    scale: Annotated[
+        str | None, typer.Option(help="smoke to try it out; the study's own by default.")
+    ] = None,
     runs: Annotated[
         Path | None, typer.Option(help="The store of finished runs; $LTH_RUNS by default.")
     ] = None,
@@ -271,7 +273,7 @@ def run_study(
     folder = context.obj or embedded("results")
     _writable(folder)
     for study in chosen:
-        if scale == "paper":
+        if scale is None:
             _agree(60 * study.minutes, yes)
         studies.record(study, folder, scale, Store(runs))
         print(f"Recorded {study.name} in {folder}")

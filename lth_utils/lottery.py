@@ -139,6 +139,7 @@ def imp(
         criterion = pruning.by_name(criterion)
     fractions = task.fractions if fractions is None else fractions
     scope = scope or task.scope
+    pruning.check(task.dense_mask(seeds[:1]), fractions, scope)  # now, not after the first hour
     plan = {level: task.arms_at(level, levels, treatments) for level in range(1, levels + 1)}
     settings = {
         "chain": treatments[0],
@@ -272,13 +273,15 @@ class _Bench:
         if unit is None:
             return None
         self.seconds += unit.seconds
-        snapshots = {int(at): w for at, w in unit.weights.items() if at != "end"}
+        device = self.task.data.train.labels.device
+        weights = {at: {n: w.to(device) for n, w in s.items()} for at, s in unit.weights.items()}
+        snapshots = {int(at): w for at, w in weights.items() if at != "end"}
         recipe, images = arm.recipe or self.task.recipe, len(self.task.data.train)
 
         def locate(step):
             return recipe.iteration(step, images)
 
-        return Run(unit.weights.get("end", {}), unit.history, snapshots, locate)
+        return Run(weights.get("end", {}), unit.history, snapshots, locate)
 
     def _save(self, key: str, run: Run, seconds: float, with_weights: bool) -> None:
         weights = {}

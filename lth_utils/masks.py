@@ -159,7 +159,7 @@ class Mask(Mapping[str, Tensor]):
         }
 
     def check(self, shapes: Mapping[str, tuple[int, ...]], members: int | None) -> None:
-        """Raise :class:`InputError` unless this mask fits tensors of these shapes and members."""
+        """Raise :class:`.InputError` unless this mask fits tensors of these shapes and members."""
         for name in self.shapes.keys() | shapes.keys():
             mine, theirs = self.shapes.get(name), shapes.get(name)
             if mine != theirs:

@@ -57,6 +57,7 @@ def _scaled(units: int, width: float) -> int:
 
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {"lenet-300-100": LeNet}
+"""Every network by name, to be called with the shape of an image, the classes and a width."""
 
 
 def build(name: str, inputs: Sequence[int], classes: int, width: float = 1.0) -> nn.Module:

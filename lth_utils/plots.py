@@ -40,6 +40,11 @@ MARKERS = {"reinit": "s", "random mask": "^", "fine-tune": "D", "random": "^", "
 LABELS = {"accuracy": "accuracy (%)", "loss": "cross-entropy", "step": "iteration"}
 
 
+def shades(n: int) -> list:
+    """``n`` colours from dark (dense) to light (sparse), for densities of one treatment."""
+    return sns.color_palette("viridis", n + 1)[:n]
+
+
 def style() -> None:
     """The look of every figure in the book; call it once, in the setup cell."""
     sns.set_theme(

@@ -167,17 +167,8 @@ def prune(
         InputError: a fraction outside 0 to 1, an unknown scope, scores that do not fit or are
             not numbers.
     """
-    if scope not in SCOPES:
-        raise unknown("scope", scope, SCOPES)
-    shares = fractions if isinstance(fractions, Mapping) else dict.fromkeys(mask, fractions)
+    shares = check(mask, fractions, scope)
     for name in mask:
-        if name not in shares:
-            raise InputError(f"No fraction is given for {name}; give one number or one a layer.")
-        if not 0 <= shares[name] <= 1:
-            raise InputError(
-                f"A fraction is the share of the remaining weights to remove, from 0 to 1; "
-                f"got {shares[name]} for {name}."
-            )
         if scores[name].shape != mask[name].shape:
             raise InputError(
                 f"The mask does not fit at {name}: the mask has shape "
@@ -201,6 +192,26 @@ def prune(
         parts = joined.split([k.shape[1] for k in kept.values()], dim=1)
         left = dict(zip(mask, parts, strict=True))
     return Mask({name: left[name].view_as(mask[name]) for name in mask})
+
+
+def check(mask: Mask, fractions: float | Mapping[str, float], scope: str) -> dict[str, float]:
+    """The fraction for each tensor of a mask.
+
+    Raises:
+        InputError: a fraction is missing or outside 0 to 1, or there is no such scope.
+    """
+    if scope not in SCOPES:
+        raise unknown("scope", scope, SCOPES)
+    shares = fractions if isinstance(fractions, Mapping) else dict.fromkeys(mask, fractions)
+    for name in mask:
+        if name not in shares:
+            raise InputError(f"No fraction is given for {name}; give one number or one a layer.")
+        if not 0 <= shares[name] <= 1:
+            raise InputError(
+                f"A fraction is the share of the remaining weights to remove, from 0 to 1; "
+                f"got {shares[name]} for {name}."
+            )
+    return {name: shares[name] for name in mask}
 
 
 def _drop_lowest(scores: Tensor, kept: Tensor, counts: Sequence[int]) -> Tensor:

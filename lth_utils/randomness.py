@@ -20,8 +20,10 @@ from torch import Tensor
 from lth_utils.errors import unknown
 
 GENERATOR = 1
+"""The version of every stream; results of different versions are not comparable bit by bit."""
 
-PURPOSES = ("init", "reinit", "order", "augment", "dropout", "random mask", "copy", "split", "demo")
+PURPOSES = ("init", "reinit", "order", "augment", "dropout", "random mask", "copy", "split")
+"""What a draw can be for."""
 
 
 class Stream:

@@ -99,12 +99,12 @@ class Task:
     scales: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
     scale: str = "paper"
 
-    def at(self, scale: str | None = None) -> Task:
-        """This task at ``scale``, by default the one chosen for the session."""
-        scale = _known_scale(scale) if scale else globals()["scale"]()
-        changes = dict(self.scales.get(scale, {}))
+    def at(self, name: str | None = None) -> Task:
+        """This task at the scale called ``name``, by default the one chosen for the session."""
+        name = _known_scale(name) if name else scale()
+        changes = dict(self.scales.get(name, {}))
         recipe = replace(self.recipe, **changes.pop("recipe", {}))
-        return replace(self, scale=scale, recipe=recipe, **changes)
+        return replace(self, scale=name, recipe=recipe, **changes)
 
     # The parts, made when first asked for -------------------------------------------------------
 
@@ -186,7 +186,7 @@ class Task:
     # The verbs ----------------------------------------------------------------------------------
 
     def init(self, seeds: Sequence[int], purpose: str = "init", *where: object) -> Weights:
-        """Initial weights, one member a seed: (R, \\*shape). See :func:`models.initialise`."""
+        """Initial weights, one member a seed: (R, \\*shape). See :func:`lth_utils.models.initialise`."""
         weights = models.initialise(self.model, seeds, purpose, *where)
         return {name: w.to(device()) for name, w in weights.items()}
 
@@ -221,12 +221,11 @@ LENET_MNIST = Task(
     levels=24,
     scales={
         "live": {
-            "recipe": {"duration": "1000it", "every": "50it"},
+            "recipe": {"duration": "500it", "every": "20it"},
             "levels": 5,
             "stride": 3,
-            "replicates": 3,
             "images": (None, 2_000, None),
-            "control_levels": (1, 3, 5),
+            "control_levels": (3, 5),
         },
         "smoke": {
             "recipe": {"duration": "20it", "every": "10it"},

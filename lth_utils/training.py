@@ -52,7 +52,7 @@ class Run:
 
     @property
     def at(self) -> _At:
-        """``run.at["1%"]``: the weights at that step; it must be among those kept."""
+        """The weights at a step that was kept, as in ``run.at["1%"]``."""
         return _At(self)
 
     @property

@@ -148,7 +148,7 @@ def where() -> list[Row]:
 def embedded(relative: str) -> Path:
     """A file or folder that travels with the package, for instance ``'results/imp.csv'``.
 
-    Raises :class:`DataError` where it is missing.
+    Raises :class:`.DataError` where it is missing.
     """
     package = Path(__file__).parents[1]
     for data in (package / "_data", package.parent / "data"):  # a wheel, a checkout

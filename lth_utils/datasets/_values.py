@@ -83,7 +83,7 @@ class Dataset:
         """Pixels as a network sees them: ``(images / 255 - mean) / std``.
 
         ``images`` is uint8 (..., C, H, W) on any device; the result has the same shape. Raises
-        :class:`InputError` for other pixels: those have been scaled already.
+        :class:`.InputError` for other pixels: those have been scaled already.
         """
         if images.dtype != torch.uint8 or images.shape[-3:-2] != (len(self.mean),):
             raise InputError(
@@ -100,7 +100,7 @@ class Dataset:
         """The first images of each part (all of a part where the number is None).
 
         The parts are shuffled already, so that these are a random sample. Raises
-        :class:`InputError` where there are not that many.
+        :class:`.InputError` where there are not that many.
         """
         parts = {}
         for name, n in (("train", n_train), ("val", n_val), ("test", n_test)):

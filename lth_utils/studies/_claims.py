@@ -39,7 +39,8 @@ class Claim:
         id: C01 to C40.
         text: the claim in our words.
         where: minute and second of the podcast, or ``"paper"``.
-        rule: from a study's table and the margin of its dataset to a finding; None while open.
+        rule: from a study's table and the margin of its dataset to a finding, or to None where
+            the table does not reach the densities that the rule speaks of; None while open.
         study: the study whose table the rule reads.
         published: the published value, in words.
     """
@@ -47,7 +48,7 @@ class Claim:
     id: str
     text: str
     where: str
-    rule: Callable[[pd.DataFrame, float], Finding] | None = None
+    rule: Callable[[pd.DataFrame, float], Finding | None] | None = None
     study: str | None = None
     published: str = ""
 
@@ -62,21 +63,25 @@ def _finding(verdict: str, row: pd.Series, what: str) -> Finding:
     )
 
 
-def _pruned_matches(table: pd.DataFrame, margin: float) -> Finding:
+def _pruned_matches(table: pd.DataFrame, margin: float) -> Finding | None:
     """Holds where the pruned and retrained network matches the dense one at 10% or less."""
     difference = paired(table, "fine-tune", "dense")
     sparse = difference[difference.density <= 0.10]
+    if sparse.empty:
+        return None
     matching = sparse[sparse.low > -margin]
     shown = matching.iloc[-1] if len(matching) else sparse.iloc[0]
     verdict = _verdict(len(matching) > 0, bool((difference.low > -margin).any()))
     return _finding(verdict, shown, "pruned and retrained − dense, points of test accuracy")
 
 
-def _reinit_gets_worse(table: pd.DataFrame, margin: float) -> Finding:
+def _reinit_gets_worse(table: pd.DataFrame, margin: float) -> Finding | None:
     """Holds where reinit is worse than dense at every density up to 10%, and falls from the
     densest of these to the sparsest, seed by seed."""
     difference = paired(table, "reinit", "dense")
     sparse = difference[difference.density <= 0.10]
+    if len(sparse) < 2:
+        return None
     worse = bool((sparse.high < 0).all())
     falling = _change(table, "reinit", sparse.level.iloc[0], sparse.level.iloc[-1]).high < 0
     return _finding(
@@ -93,11 +98,13 @@ def _change(table: pd.DataFrame, treatment: str, before: int, after: int):
     return paired(renamed, "after", "before").iloc[0]
 
 
-def _ticket_matches(table: pd.DataFrame, margin: float) -> Finding:
+def _ticket_matches(table: pd.DataFrame, margin: float) -> Finding | None:
     """Holds where, at some density from 1% to 10%, the ticket matches dense and beats reinit."""
     to_dense = paired(table, "ticket", "dense").set_index("level")
     to_reinit = paired(table, "ticket", "reinit").set_index("level")
     sparse = to_dense[to_dense.density.between(0.01, 0.10)]
+    if sparse.empty:
+        return None
     matches = sparse.low > -margin
     beats = to_reinit.low.reindex(sparse.index) > 0
     both = sparse[matches & beats]

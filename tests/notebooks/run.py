@@ -100,7 +100,7 @@ def execute(book: Path, chapters: list[Path], scale: str, data: str, keep: bool)
     # One thread a kernel: two kernels that each take every core slow one another down.
     one_thread = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
     scratch = {"LTH_RUNS": str(book.parent / "runs"), "IPYTHONDIR": str(book.parent / "ipython")}
-    settings = {"LTH_SCALE": scale, "LTH_DATA": data, **scratch}
+    settings = {"LTH_SCALE": scale, "LTH_DATA": data, "LTH_PROGRESS": "0", **scratch}
     workers = min(2, os.cpu_count() or 1, len(chapters))
     command = [sys.executable, "-m", "pytest", "--nbmake", "--rootdir=.", "-p", "no:cacheprovider"]
     command += [f"--nbmake-timeout={SECONDS_A_CELL[scale]}", f"-n{workers}", "--dist=worksteal"]
