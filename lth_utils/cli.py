@@ -144,7 +144,7 @@ def imp(
     _writable(out)
     treatments = treatment or ["ticket", "reinit", "random mask"]
     options = {"levels": levels, "seeds": range(replicates) if replicates else None}
-    print(chosen.describe(), flush=True)
+    print(chosen.describe().replace("\n", " "), flush=True)
     _agree(chosen.predict(treatments=treatments, **options), yes)
     result = lottery.imp(
         chosen,

@@ -94,8 +94,7 @@ def levels(
         rows = pd.concat([dense.to_frame().T.assign(treatment=name), rows])
         band(ax, 100 * rows.density.astype(float), rows, name)
     weights_axis(ax, 100 * means.density.min())
-    when = "the early stop" if moment == "early stop" else "the end of training"
-    what = "early-stop iteration" if metric == "step" else f"{split} {LABELS[metric]} at {when}"
+    what = "early-stop iteration" if metric == "step" else f"{split} {LABELS[metric]}"
     ax.set(ylabel=what, title=title)
     ax.legend(loc="best")
     return ax
@@ -109,9 +108,11 @@ def beside(
     **options,
 ) -> Figure:
     """This run at the left and the recorded one at the right, each on its own scale."""
-    figure, axes = plt.subplots(1, 2, figsize=(11, 4.4), layout="constrained")
-    for ax, table, title in zip(axes, (live, recorded), titles, strict=True):
-        levels(table, metric, title=title, ax=ax, **options)
+    with plt.rc_context({"axes.titlesize": "small", "axes.labelsize": "medium"}):
+        figure, axes = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
+        for ax, table, title in zip(axes, (live, recorded), titles, strict=True):
+            levels(table, metric, title=title, ax=ax, **options)
+        axes[1].get_legend().remove()
     return figure
 
 

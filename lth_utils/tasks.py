@@ -179,14 +179,15 @@ class Task:
         return each * self.iterations * trainings * len(self.seeds if seeds is None else seeds)
 
     def describe(self) -> str:
-        """One line for a figure's title: network, data, length, and what was narrowed."""
+        """Two lines for a figure's title: network, data, length, and what was narrowed."""
         width = "" if self.width == 1 else f" ({self.width:g} × the width)"
-        return f"{self.title}{width} on {self.data.title}, {self.iterations:,} iterations"
+        return f"{self.title}{width} on {self.data.title},\n{self.iterations:,} iterations"
 
     # The verbs ----------------------------------------------------------------------------------
 
     def init(self, seeds: Sequence[int], purpose: str = "init", *where: object) -> Weights:
-        """Initial weights, one member a seed: (R, \\*shape). See :func:`lth_utils.models.initialise`."""
+        """Initial weights, one member a seed: (R, \\*shape). See
+        :func:`lth_utils.models.initialise`."""
         weights = models.initialise(self.model, seeds, purpose, *where)
         return {name: w.to(device()) for name, w in weights.items()}
 

@@ -291,11 +291,11 @@ class Recorded:
 
     @property
     def title(self) -> str:
-        """One line for figures, with network, data, iterations and replicates."""
+        """Two lines for figures, with network and data, iterations and replicates."""
         p = self.provenance
         length = p["settings"]["recipe"]["duration"].removesuffix("it")
         return (
-            f"{p['settings']['network']} on {p['dataset']['title']}, "
+            f"{p['settings']['network']} on {p['dataset']['title']},\n"
             f"{int(length):,} iterations, {len(p['seeds'])} replicates"
         )
 

@@ -47,7 +47,9 @@ def nearly_equal(one, other):
     """Equal but for the rounding of products over populations of another size."""
     which = ["treatment", "level", "density", "replicate", "split"]
     values = [
-        table[(table.moment == "end") & (table.metric == "loss")].set_index(which).value.sort_index()
+        table[(table.moment == "end") & (table.metric == "loss")]
+        .set_index(which)
+        .value.sort_index()
         for table in (one, other)
     ]
     assert len(one) == len(other)
@@ -115,9 +117,7 @@ def test_mistake_3_tickets_that_start_from_trained_weights(toy_task):
 
 
 def test_a_rewound_ticket_starts_from_the_dense_network_at_that_step(toy_task):
-    run = toy_task.train(
-        toy_task.init((0, 1)), toy_task.dense_mask((0, 1)), (0, 1), keep=("50%",)
-    )
+    run = toy_task.train(toy_task.init((0, 1)), toy_task.dense_mask((0, 1)), (0, 1), keep=("50%",))
     found = imp(toy_task, rewind="50%", treatments=("ticket",))
     for ticket in found.tickets:
         assert equal(ticket.start, run.at["50%"])
@@ -264,7 +264,9 @@ def test_a_replicate_alone_is_the_same_in_a_larger_study(toy_task, tmp_path):
     ],
     ids=lambda v: "-".join(v),
 )
-def test_other_settings_find_nothing_that_was_stored_for_these(toy_task, trainings, changes, options):
+def test_other_settings_find_nothing_that_was_stored_for_these(
+    toy_task, trainings, changes, options
+):
     imp(toy_task, levels=1, treatments=("ticket",))
     trainings.clear()
     recipe = {k: v for k, v in changes.items() if k != "width"}

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn.utils import prune as torch_prune
 
-from lth_utils import pruning
+from lth_utils import models, pruning
 from lth_utils.errors import InputError
 from lth_utils.masks import Mask
 from lth_utils.pruning import CRITERIA, criterion, magnitude, prune
@@ -128,8 +128,6 @@ def test_mistake_5_one_weight_too_many_per_level(scope):
 
 
 def test_mistake_5_lenet_keeps_exactly_as_many_as_the_rule_says():
-    from lth_utils import models
-
     mask = models.dense_mask(models.LeNet())
     fractions = {"fc1.weight": 0.2, "fc2.weight": 0.2, "output.weight": 0.1}
     generator = torch.Generator().manual_seed(0)
@@ -205,7 +203,9 @@ def test_members_are_pruned_apart(scope):
 
 
 def test_each_layer_has_its_own_fraction():
-    mask = magnitude(drawn(), Mask.dense(SHAPES, 2), {"0.weight": 0, "1.weight": 1, "2.weight": 0.5})
+    mask = magnitude(
+        drawn(), Mask.dense(SHAPES, 2), {"0.weight": 0, "1.weight": 1, "2.weight": 0.5}
+    )
     assert mask.counts().kept.tolist() == [63, 63, 0, 0, 10, 10]
 
 

@@ -6,6 +6,7 @@ from dataclasses import FrozenInstanceError, replace
 
 import numpy as np
 import pytest
+import torch
 
 from lth_utils import store
 from lth_utils.errors import InputError
@@ -164,8 +165,6 @@ def test_fine_tuning_at_the_end_of_a_cosine_is_refused_not_done_at_rate_zero():
 
 
 def test_optimisers_pass_on_every_setting():
-    import torch
-
     weight = [torch.zeros(2, requires_grad=True)]
     [sgd] = SGD(0.1, momentum=0.9, decay=1e-4, nesterov=True).build(weight).param_groups
     assert (sgd["lr"], sgd["momentum"], sgd["weight_decay"], sgd["nesterov"]) == (

@@ -75,7 +75,11 @@ def test_a_key_is_the_same_in_every_process():
     for hash_seed in "1":
         environment = os.environ | {"PYTHONHASHSEED": hash_seed}
         printed = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            env=environment,
+            check=True,
         )
         assert printed.stdout.strip() == PINNED
 

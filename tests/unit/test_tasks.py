@@ -24,9 +24,7 @@ def no_choice(monkeypatch):
 def test_lenet_on_mnist_has_the_settings_of_the_paper():
     task = LENET_MNIST.at("paper")
     assert task == LENET_MNIST
-    assert task.recipe == Recipe(
-        "50000it", 60, Adam(1.2e-3), Schedule(), Augment(), every="100it"
-    )
+    assert task.recipe == Recipe("50000it", 60, Adam(1.2e-3), Schedule(), Augment(), every="100it")
     assert task.recipe.optimiser.betas == (0.9, 0.999) and task.recipe.optimiser.eps == 1e-8
     assert dict(task.prune) == {"linear": 0.20, "output": 0.10}
     assert (task.width, task.stride, task.scope) == (1.0, 1, "layer")
