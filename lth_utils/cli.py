@@ -259,6 +259,13 @@ def run_study(
     scale: Annotated[
         str | None, typer.Option(help="smoke to try it out; the study's own by default.")
     ] = None,
+    as_published: Annotated[
+        bool,
+        typer.Option("--as-published", help="The paper's settings in full; wants a GPU."),
+    ] = False,
+    levels: Annotated[
+        int | None, typer.Option(help="Stop after so many levels; go on later with more.")
+    ] = None,
     runs: Annotated[
         Path | None, typer.Option(help="The store of finished runs; $LTH_RUNS by default.")
     ] = None,
@@ -275,7 +282,7 @@ def run_study(
     for study in chosen:
         if scale is None:
             _agree(60 * study.minutes, yes)
-        studies.record(study, folder, scale, Store(runs))
+        studies.record(study, folder, scale, as_published, levels, Store(runs))
         print(f"Recorded {study.name} in {folder}")
 
 

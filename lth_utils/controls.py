@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import torch
 
-from lth_utils.errors import unknown
+from lth_utils.errors import InputError, unknown
 from lth_utils.masks import Mask
 from lth_utils.models import Weights
 from lth_utils.randomness import stream
@@ -131,6 +131,8 @@ def random_mask(mask: Mask, seeds: Sequence[int], level: int = 0) -> Mask:
         seeds: one for each member; with ``level`` and the layer's name they name the draw.
         level: makes the draw of each level its own.
     """
+    if len(seeds) != mask.members:
+        raise InputError(f"There are {len(seeds)} seeds for a mask of {mask.members} members.")
     shuffled = {}
     for name, kept in mask.items():
         flat = kept.flatten(1)

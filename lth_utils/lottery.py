@@ -26,7 +26,7 @@ from lth_utils.masks import Mask
 from lth_utils.models import Weights
 from lth_utils.pruning import Criterion
 from lth_utils.randomness import GENERATOR
-from lth_utils.store import Store, Unit, key
+from lth_utils.store import Store, Unit, identity, is_own, key
 from lth_utils.training import Run
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ class Lottery:
             folder.mkdir(parents=True, exist_ok=True)
             self.table.to_csv(paths[0], index=False)
             self.curves.to_csv(paths[1], index=False)
+            paths[2].unlink(missing_ok=True)  # of an earlier run
             if masks:
                 save_file(masks, paths[2])
         except OSError as error:
@@ -129,7 +130,7 @@ def imp(
     levels = task.levels if levels is None else levels
     if levels < 0:
         raise InputError(f"The number of levels is 0 or more; got {levels}.")
-    seeds = task.seeds if seeds is None else tuple(seeds)
+    seeds = task.seeds if seeds is None else tuple(map(int, seeds))
     if not seeds or len(set(seeds)) != len(seeds):
         raise InputError(f"Replicates need different seeds, at least one; got {list(seeds)}.")
     if not treatments:
@@ -143,7 +144,7 @@ def imp(
     plan = {level: task.arms_at(level, levels, treatments) for level in range(1, levels + 1)}
     settings = {
         "chain": treatments[0],
-        "criterion": criterion.__name__,
+        "criterion": identity(criterion.scores),
         "fractions": fractions,
         "scope": scope,
         "rewind": str(rewind),
@@ -179,6 +180,10 @@ def _bar(progress: bool | None) -> dict:
     if progress is None:
         progress = os.environ.get("LTH_PROGRESS", "1") != "0"
     return {"disable": not progress, "unit": "it", "unit_scale": True, "leave": False}
+
+
+def _all_weights(run: Run) -> dict[str, Weights]:
+    return {"end": run.weights} | {str(at): w for at, w in run.snapshots.items()}
 
 
 _AT_ONCE = {"cpu": 5}
@@ -221,21 +226,19 @@ class _Bench:
             else:
                 bar.update(self.task.iterations)
         for (begin, recipe), units in _split(populations, self.task.data.train.labels.device):
-            members = [(arms[name], self.seeds.index(seed)) for name, seed in units]
-            start = {
-                n: torch.stack([arm.start[n][i] for arm, i in members]) for n in members[0][0].start
-            }
-            mask = Mask.cat([arm.mask.member(i) for arm, i in members])
             began = time.perf_counter()
             run = self.task.train(
-                start, mask, [seed for _, seed in units], begin,
+                *self._population(arms, units), begin,
                 keep=keep, recipe=recipe, progress=bar.update,
             )  # fmt: skip
-            seconds = (time.perf_counter() - began) / len(units)
-            self.seconds += seconds * len(units)
+            seconds = time.perf_counter() - began
+            self.seconds += seconds
             for i, unit in enumerate(units):
                 runs[unit] = run.member(i)
-                self._save(keys[unit], runs[unit], seconds, with_weights=unit[0] == chain)
+                # A control decides nothing, so nobody will ask for its weights.
+                weights = _all_weights(runs[unit]) if unit[0] == chain else {}
+                done = Unit(runs[unit].history, weights, seconds / len(units))
+                self.store.save(keys[unit], done)
 
         for (name, seed), run in runs.items():
             density = float(arms[name].mask.density[self.seeds.index(seed)])
@@ -247,6 +250,14 @@ class _Bench:
             )  # fmt: skip
         self.parents = {seed: keys[chain, seed] for seed in self.seeds}
         return Run.cat([runs[chain, seed] for seed in self.seeds])
+
+    def _population(self, arms: Mapping[str, Arm], units: Sequence[tuple[str, int]]):
+        """Weights, mask and seeds of some units, joined along the axis of members."""
+        members = [(arms[name], self.seeds.index(seed)) for name, seed in units]
+        names = members[0][0].start
+        start = {n: torch.stack([arm.start[n][i] for arm, i in members]) for n in names}
+        mask = Mask.cat([arm.mask.member(i) for arm, i in members])
+        return start, mask, [seed for _, seed in units]
 
     def _key(self, treatment: str, level: int, seed: int, keep: Iterable[str]) -> str:
         # A dense network does not depend on how it will be pruned, so every way shares it.
@@ -265,8 +276,18 @@ class _Bench:
                 "keep": [str(step) for step in keep],
                 "parent": self.parents[seed],
                 **pruning_settings,
+                **self._own(treatment),
             }
         )
+
+    def _own(self, treatment: str) -> dict:
+        """What a name does not say of a reader's own network or treatment."""
+        own = {}
+        if is_own(type(self.task.model)):
+            own["model"] = repr(self.task.model)
+        if treatment in controls.TREATMENTS and is_own(controls.by_name(treatment)):
+            own["code"] = identity(controls.by_name(treatment))
+        return own
 
     def _load(self, key: str, arm: Arm) -> Run | None:
         unit = self.store.load(key)
@@ -282,12 +303,6 @@ class _Bench:
             return recipe.iteration(step, images)
 
         return Run(weights.get("end", {}), unit.history, snapshots, locate)
-
-    def _save(self, key: str, run: Run, seconds: float, with_weights: bool) -> None:
-        weights = {}
-        if with_weights:  # a control decides nothing, so nobody will ask for its weights
-            weights = {"end": run.weights} | {str(at): w for at, w in run.snapshots.items()}
-        self.store.save(key, Unit(run.history, weights, seconds))
 
     def result(self, tickets: list[Ticket]) -> Lottery:
         """Everything that was trained, as tables."""

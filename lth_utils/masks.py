@@ -152,7 +152,8 @@ class Mask(Mapping[str, Tensor]):
 
         Multiplication would leave ``-0.0`` and turn an infinity into NaN.
         """
-        self.check({n: tuple(weights[n].shape[1:]) for n in self if n in weights}, None)
+        members = len(next(iter(weights.values()), ()))
+        self.check({n: tuple(weights[n].shape[1:]) for n in self if n in weights}, members)
         return {
             name: torch.where(self[name], w, torch.zeros_like(w)) if name in self else w.clone()
             for name, w in weights.items()

@@ -184,18 +184,28 @@ def forward(model: nn.Module, weights: Weights, images: Tensor, training: bool =
         for name, layer in model.named_children():
             x = STACKED[type(layer)](layer, _of_layer(weights, name), x, images.dim() - 3)
         return x
-    model.train(training)
+    modes = {module: module.training for module in model.modules()}
+    # Batch norm counts its batches in place; nobody asks, so that each call counts on a copy.
+    counts = {n: b for n, b in model.named_buffers() if n.endswith("num_batches_tracked")}
     per_member = images if images.dim() == 5 else images.expand(members, *images.shape)
-    outputs = [
-        functional_call(model, {n: w[r] for n, w in weights.items()}, (per_member[r],))
-        for r in range(members)
-    ]
+    model.train(training)
+    try:
+        outputs = []
+        for r in range(members):
+            values = {n: w[r] for n, w in weights.items()}
+            values |= {n: b.clone() for n, b in counts.items()}
+            outputs.append(functional_call(model, values, (per_member[r],)))
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
     return torch.stack(outputs)
 
 
 def is_stackable(model: nn.Module) -> bool:
     """Whether the population can be computed as one product a layer."""
-    return isinstance(model, nn.Sequential) and all(type(m) in STACKED for m in model)
+    # A module that is used twice is named once, so it needs the way of one member after another.
+    once = len(list(model.children())) == len(model._modules)
+    return isinstance(model, nn.Sequential) and once and all(type(m) in STACKED for m in model)
 
 
 def _of_layer(weights: Weights, layer: str) -> Weights:

@@ -136,7 +136,9 @@ def differences(
     ax = ax or plt.subplots(figsize=(7, 4.2))[1]
     for one, other in pairs:
         rows = studies.paired(table, one, other, metric, **which)
-        band(ax, 100 * rows.density, rows, one, label=f"{one} − {other}")
+        # The colour says which treatment, the line what it is compared with.
+        ls = dict(zip(dict.fromkeys(o for _, o in pairs), ("-", "--", ":", "-."), strict=False))
+        band(ax, 100 * rows.density, rows, one, label=f"{one} − {other}", ls=ls.get(other, "-"))
     ax.axhline(0, color="0.3", lw=1)
     if margin is not None:
         ax.axhline(-margin, color="0.3", lw=1, ls=":", label=f"margin, −{margin:g}")
@@ -175,12 +177,13 @@ def band(
     label: str | None = None,
     colour=None,
     marker: str | None = None,
+    ls: str = "-",
 ) -> None:
     """Means with their interval as a band: ``rows`` has columns mean, low, high."""
     colour = colour or COLOURS.get(name)
     marker = MARKERS.get(name, "o") if marker is None else marker
     [line] = ax.plot(
-        x, rows["mean"].astype(float), marker=marker, ms=5, lw=1.8, color=colour,
+        x, rows["mean"].astype(float), marker=marker, ms=5, lw=1.8, ls=ls, color=colour,
         label=label or name,
     )  # fmt: skip
     low, high = rows["low"].astype(float), rows["high"].astype(float)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, field, replace
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -36,9 +37,8 @@ class Step:
         """A step from its text; an integer counts iterations."""
         if isinstance(step, Step):
             return step
-        match = re.fullmatch(
-            r"(\d+(?:\.\d+)?)(it|ep|%)", f"{step}it" if isinstance(step, int) else step
-        )
+        text = f"{step}it" if isinstance(step, Integral) else str(step)
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)(it|ep|%)", text)
         if not match or (match[2] == "it" and "." in match[1]):
             raise InputError(f"{step!r} is not a step; write '500it', '3ep' or '1%'.")
         return cls(float(match[1]), match[2])
@@ -49,7 +49,7 @@ class Step:
         return round(self.amount * per_unit)
 
     def __str__(self) -> str:
-        return f"{self.amount:g}{self.unit}"
+        return f"{self.amount:.15g}{self.unit}"
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 
@@ -44,6 +44,23 @@ def key(settings: Mapping) -> str:
 def canonical(settings: Mapping) -> str:
     """Settings as JSON in which equal settings are equal text."""
     return json.dumps(settings, sort_keys=True, separators=(",", ":"), default=_plain)
+
+
+def is_own(thing: Callable) -> bool:
+    """Whether a function or class is a reader's own, and not of this package."""
+    return not thing.__module__.startswith("lth_utils.")
+
+
+def identity(function: Callable) -> str:
+    """What stands for a function in a key: its name, and for a reader's own its code as well.
+
+    Whoever edits a criterion and runs again must not be given the results of the old one.
+    """
+    if not is_own(function):
+        return function.__name__
+    code = function.__code__
+    body = repr((code.co_code, code.co_names, [str(c) for c in code.co_consts]))
+    return f"{function.__name__}-{hashlib.sha256(body.encode()).hexdigest()[:16]}"
 
 
 def _plain(value):
@@ -103,14 +120,17 @@ class Store:
             digests = note["digests"]
             if any(_digest(folder / name) != digest for name, digest in digests.items()):
                 raise ValueError("a file does not match its digest")
-            history = pd.read_csv(folder / "history.csv", float_precision="round_trip")
+            # Python's float reads back exactly what was written; pandas' own reader may not.
+            history = pd.read_csv(
+                folder / "history.csv", converters={"value": lambda text: float(text or "nan")}
+            )
             weights = {
                 name.removesuffix(".safetensors"): load_file(folder / name)
                 for name in digests
                 if name.endswith(".safetensors")
             }
             return Unit(history[HISTORY], weights, note["seconds"])
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             warnings.warn(
                 f"A stored run was damaged and is computed again ({error}).", stacklevel=2
             )

@@ -54,7 +54,11 @@ def _known_scale(name: str) -> str:
 def device() -> torch.device:
     """Where networks are trained: ``$LTH_DEVICE``, or a GPU where there is one, or the CPU."""
     default = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(os.environ.get("LTH_DEVICE") or default)
+    name = os.environ.get("LTH_DEVICE") or default
+    try:
+        return torch.device(name)
+    except RuntimeError:
+        raise InputError(f"LTH_DEVICE={name} is not a device; try cpu, cuda or mps.") from None
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,13 @@ class Task:
     def at(self, name: str | None = None) -> Task:
         """This task at the scale called ``name``, by default the one chosen for the session."""
         name = _known_scale(name) if name else scale()
+        if self.scale == name:
+            return self
+        if self.scale != "paper":
+            raise InputError(
+                f"Task {self.name} is at scale {self.scale} already; a scale starts from the "
+                f"paper's task."
+            )
         changes = dict(self.scales.get(name, {}))
         recipe = replace(self.recipe, **changes.pop("recipe", {}))
         return replace(self, scale=name, recipe=recipe, **changes)

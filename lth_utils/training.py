@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from lth_utils import models
 from lth_utils.datasets import Dataset, Split
-from lth_utils.errors import InputError
+from lth_utils.errors import InputError, unknown
 from lth_utils.masks import Mask
 from lth_utils.models import Weights
 from lth_utils.randomness import stream
@@ -63,6 +63,9 @@ class Run:
 
     def member(self, index: int) -> Run:
         """One member of this run, as a run with R = 1."""
+        members = len(next(iter(self.weights.values())))
+        if index not in range(members):
+            raise InputError(f"There is no member {index}; the run has {members}.")
         return Run(
             _only(self.weights, index),
             self.history[self.history.member == index].assign(member=0),
@@ -74,9 +77,17 @@ class Run:
     def cat(runs: Sequence[Run]) -> Run:
         """One run with the members of several, in order."""
         ends, kept = [run.weights for run in runs], [run.snapshots for run in runs]
+        counts = [len(next(iter(w.values()))) for w in ends]
+        before = [sum(counts[:i]) for i in range(len(runs))]
         return Run(
             {n: torch.cat([w[n] for w in ends]) for n in ends[0]},
-            pd.concat([run.history.assign(member=i) for i, run in enumerate(runs)]),
+            pd.concat(
+                [
+                    run.history.assign(member=run.history.member + at)
+                    for run, at in zip(runs, before, strict=True)
+                ],
+                ignore_index=True,
+            ),
             {at: {n: torch.cat([k[at][n] for k in kept]) for n in ends[0]} for at in kept[0]},
             runs[0].locate,
         )
@@ -162,6 +173,8 @@ def train(
     kept_at = {locate(step) for step in keep}
     if outside := [step for step in kept_at if not first <= step <= last]:
         raise InputError(f"Iteration {outside[0]} cannot be kept: training is {first} to {last}.")
+    if strange := [split for split in report if split not in ("train", "val", "test")]:
+        raise unknown("split", strange[0], ("train", "val", "test"))
     every = recipe.cadence(images)
 
     device = data.train.images.device
@@ -169,7 +182,7 @@ def train(
     masks = {n: state.arrange(n, m.to(device, state.dtype)) for n, m in mask.items()}
     optimiser = recipe.optimiser.build([state.tensors[n] for n in models.trainable(model)])
 
-    watch = _Watch(model, state, data, seeds)
+    watch = _Watch(model, state, data, seeds, first)
     snapshots: dict[int, Weights] = {}
     batches = _batches(data.train, recipe, seeds, copies, first, last)
     for iteration in range(first, last + 1):
@@ -236,11 +249,13 @@ class _State:
 class _Watch:
     """Follows the validation loss, and remembers each member's weights where it was least."""
 
-    def __init__(self, model: nn.Module, state: _State, data: Dataset, seeds: Sequence[int]):
+    def __init__(
+        self, model: nn.Module, state: _State, data: Dataset, seeds: Sequence[int], first: int
+    ):
         self.model, self.state, self.data, self.seeds = model, state, data, seeds
         self.rows: list[tuple] = []
-        self.least = torch.full((len(seeds),), torch.inf)
-        self.stop = [0] * len(seeds)
+        self.least = torch.full((len(seeds),), torch.inf, dtype=torch.float64)
+        self.stop = [first] * len(seeds)
         self.best = state.copy()
 
     def validate(self, step: int) -> None:

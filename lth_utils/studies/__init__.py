@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timezone
 from functools import cached_property
+from lzma import LZMAError
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from lth_utils import datasets, store, tasks
 from lth_utils.errors import DataError, InputError, unknown
 from lth_utils.lottery import TABLE, Lottery, imp
 from lth_utils.randomness import GENERATOR
+from lth_utils.recipes import Step
 from lth_utils.studies._claims import CLAIMS, MATCHES, MATCHES_ELSEWHERE, VERDICTS, Claim, Finding
 from lth_utils.studies._intervals import Interval, interval, measure, paired, summary
 from lth_utils.tasks import Task
@@ -70,13 +72,16 @@ class Study:
     minutes: int = 10
     scale: str = "paper"
 
-    def prepared(self, scale: str | None = None) -> Task:
-        """The task at the study's scale with its changes; at another scale, that scale's alone."""
+    def prepared(self, scale: str | None = None, as_published: bool = False) -> Task:
+        """The task at the study's scale with its changes; at another scale, that scale's alone.
+
+        With ``as_published`` nothing is changed from the paper's settings, which wants a GPU.
+        """
         if scale not in (None, self.scale):
             return self.task.at(scale)
         if self.scale == "live":
             return replace(self.task.at("live"), dataset=self.task.embedded)
-        changes = dict(self.changes)
+        changes = {} if as_published else dict(self.changes)
         recipe = replace(self.task.recipe, **changes.pop("recipe", {}))
         return replace(self.task, recipe=recipe, **changes)
 
@@ -131,10 +136,21 @@ def record(
     study: Study,
     folder: str | Path,
     scale: str | None = None,
+    as_published: bool = False,
+    levels: int | None = None,
     runs: store.Store | None = None,
     progress: bool | None = None,
 ) -> Lottery:
     """Run a study, or what is left of it, and write its table, curves and provenance.
+
+    Args:
+        study: what to run.
+        folder: where the three files go.
+        scale: another scale than the study's own, to try it out.
+        as_published: the paper's settings without the study's changes.
+        levels: stop after so many levels.
+        runs: the store of finished units; the default one if None.
+        progress: as in :func:`lth_utils.imp`.
 
     Only real data is recorded: where the task's dataset is not found this stops before it starts.
 
@@ -142,7 +158,9 @@ def record(
         DataError: the dataset is not at hand.
         InputError: the folder cannot be written.
     """
-    task = study.prepared(scale)
+    task = study.prepared(scale, as_published)
+    if levels is not None:
+        task = replace(task, levels=levels)
     if task.scale != "smoke":
         datasets.load(task.dataset)  # a stand-in must never be recorded as the real thing
     result = imp(task, store=runs, progress=progress, **study.options)
@@ -193,9 +211,9 @@ def _provenance(study: Study, result: Lottery) -> dict:
             "scope": task.scope,
             "levels": task.levels,
             "stride": task.stride,
-            "treatments": list(study.options["treatments"]),
+            **{k: _setting(v) for k, v in study.options.items() if k != "seeds"},
         },
-        "changes": _plain(study.changes) if task.scale == "paper" else {"scale": task.scale},
+        "changes": _changes(study, task),
         "seeds": sorted(int(seed) for seed in result.table.replicate.unique()),
         "dataset": {
             "name": data.name,
@@ -219,13 +237,30 @@ def _provenance(study: Study, result: Lottery) -> dict:
             "cores": os.cpu_count(),
             "threads": torch.get_num_threads(),
         },
+        "rows": len(result.table),
         "seconds": round(result.seconds, 1),
         "date": datetime.now(UTC).date().isoformat(),
     }
 
 
-def _plain(changes: Mapping) -> dict:
-    return json.loads(json.dumps(changes, default=dict))
+def _setting(value):
+    if isinstance(value, tuple | range):
+        return list(value)
+    return getattr(value, "__name__", value)  # a criterion may be given as a function
+
+
+def _changes(study: Study, task: Task) -> dict:
+    """What differs from the paper's settings, by attribute."""
+    if task.scale != "paper":
+        return {"scale": task.scale}
+    changes = {}
+    if task.recipe != study.task.recipe:
+        ours, theirs = asdict(task.recipe), asdict(study.task.recipe)
+        changes["recipe"] = {name: ours[name] for name in ours if ours[name] != theirs[name]}
+    for name in ("levels", "replicates", "width", "images", "control_levels"):
+        if getattr(task, name) != getattr(study.task, name):
+            changes[name] = getattr(task, name)
+    return changes
 
 
 def _version() -> str:
@@ -287,16 +322,24 @@ class Recorded:
     @cached_property
     def curves(self) -> pd.DataFrame:
         """Validation loss and accuracy during training, thinned."""
-        return pd.read_csv(self._curves)
+        try:
+            return pd.read_csv(self._curves)
+        except (OSError, ValueError, EOFError, LZMAError) as error:
+            name = self.provenance["study"]
+            raise DataError(
+                f"The learning curves of {name!r} are missing or damaged; "
+                f"record it again with `lth results run {name}`."
+            ) from error
 
     @property
     def title(self) -> str:
         """Two lines for figures, with network and data, iterations and replicates."""
         p = self.provenance
-        length = p["settings"]["recipe"]["duration"].removesuffix("it")
+        step = Step.of(p["settings"]["recipe"]["duration"])
+        unit = {"it": "iterations", "ep": "epochs"}[step.unit]
         return (
             f"{p['settings']['network']} on {p['dataset']['title']},\n"
-            f"{int(length):,} iterations, {len(p['seeds'])} replicates"
+            f"{step.amount:,.15g} {unit}, {len(p['seeds'])} replicates"
         )
 
     def value(self, treatment: str, level: int, metric: str = "accuracy", **which) -> Interval:
@@ -321,11 +364,14 @@ def recorded(name: str, folder: str | Path | None = None) -> Recorded:
             f"Study {name!r} has no recorded result in {folder}; "
             f"record it with `lth results run {name}`."
         ) from error
-    missing = [column for column in TABLE if column not in table]
-    absent = [key for key in ("settings", "seeds", "dataset", "code") if key not in provenance]
-    if missing or absent:
+    lacks = [column for column in TABLE if column not in table]
+    parts = ("settings", "seeds", "dataset", "code")
+    lacks += [p for p in parts if not isinstance(provenance, dict) or p not in provenance]
+    if not lacks and len(table) != provenance.get("rows", len(table)):
+        lacks = [f"{provenance['rows'] - len(table)} rows"]
+    if lacks:
         raise DataError(
-            f"The recorded result of {name!r} lacks {', '.join(missing + absent)}; "
+            f"The recorded result of {name!r} lacks {', '.join(lacks)}; "
             f"record it again with `lth results run {name}`."
         )
     return Recorded(table, provenance, folder / f"{name}.curves.csv.xz")
@@ -371,6 +417,8 @@ def _judge(claim: Claim, folder: str | Path | None) -> dict:
     }
     if finding is None:
         return facts | {"quantity": "the study is not sparse enough to settle it"}
+    if finding.low != finding.low:  # not a number: there is no interval
+        return facts | {"quantity": "one replicate settles nothing"}
     return facts | {
         k: round(v, 4) if isinstance(v, float) else v for k, v in asdict(finding).items()
     }

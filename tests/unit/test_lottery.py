@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -105,7 +106,7 @@ def test_a_global_scope_keeps_the_total_that_layers_would(toy_task):
 
 def test_each_mask_lies_within_the_one_before(toy_task):
     masks = [ticket.mask for ticket in imp(toy_task, levels=4).tickets]
-    for before, after in zip(masks, masks[1:], strict=False):
+    for before, after in pairwise(masks):
         assert after <= before and after != before
 
 

@@ -117,7 +117,7 @@ def test_normal_deviates_are_normal():
 
 
 def test_shapes_are_filled_in_one_order():
-    flat, square = stream(0, "split").normal(12), stream(0, "demo").normal(3, 4)
+    flat, square = stream(0, "split").normal(12), stream(0, "split").normal(3, 4)
     assert torch.equal(flat, square.flatten())
 
 
