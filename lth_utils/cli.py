@@ -277,7 +277,9 @@ def run_study(
     from lth_utils.store import Store
 
     chosen = studies.STUDIES.values() if name == "all" else [studies.by_name(name)]
-    folder = context.obj or embedded("results")
+    # Only a whole study at its own scale may replace what is recorded.
+    trial = scale is not None or levels is not None
+    folder = context.obj or (Path("runs") / "results" if trial else embedded("results"))
     _writable(folder)
     for study in chosen:
         if scale is None:

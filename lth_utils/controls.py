@@ -98,14 +98,17 @@ def ticket(now: Situation) -> Arm:
 
 @treatment("reinit")
 def reinit(now: Situation) -> Arm:
-    """The found mask with fresh initial weights: is it the values that matter?"""
+    """The found mask with fresh initial weights: is it the values that matter?
+
+    Fresh weights have no past to rewind to: they are trained by the whole recipe from its start.
+    """
     return Arm(now.fresh(), now.mask)
 
 
 @treatment("random mask")
 def random_ticket(now: Situation) -> Arm:
-    """The original weights with a random mask of equal layer densities: is it the mask?"""
-    return Arm(now.start, random_mask(now.mask, now.seeds, now.level))
+    """The ticket's weights under a random mask of equal layer densities: is it the mask?"""
+    return Arm(now.rewound, random_mask(now.mask, now.seeds, now.level), begin=now.rewind)
 
 
 @treatment("fine-tune")

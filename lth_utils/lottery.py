@@ -1,7 +1,7 @@
 """Iterative magnitude pruning: how winning tickets are found (Frankle and Carbin, 2019).
 
-:func:`imp` is Algorithm 1 of the book: train, prune, rewind, repeat. At every level it also trains
-the controls, on the same seeds, in the same population.
+:func:`imp` is the whole procedure: train, prune, rewind, repeat. At every level it also trains the
+controls, on the same seeds.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 import torch
@@ -27,10 +26,8 @@ from lth_utils.models import Weights
 from lth_utils.pruning import Criterion
 from lth_utils.randomness import GENERATOR
 from lth_utils.store import Store, Unit, identity, is_own, key
+from lth_utils.tasks import Task
 from lth_utils.training import Run
-
-if TYPE_CHECKING:
-    from lth_utils.tasks import Task
 
 TABLE = [
     "study", "treatment", "level", "density", "replicate",
@@ -171,7 +168,13 @@ def imp(
                 level=level,
                 draw=task.init,
             )
-            found = bench.train({name: arms_of[name](now) for name in names}, level, bar)
+            arms = {name: arms_of[name](now) for name in names}
+            if arms[treatments[0]].mask != mask:
+                raise InputError(
+                    f"{treatments[0]!r} trains under another mask than the one that was found, so "
+                    "it cannot be what is pruned next; name another treatment first."
+                )
+            found = bench.train(arms, level, bar)
             tickets.append(Ticket(level, now.rewound, mask, rewind))
     return bench.result(tickets)
 

@@ -18,7 +18,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
 from lth_utils import studies
-from lth_utils.masks import Mask
 
 # Seaborn's colour-blind palette, by what each colour means everywhere in this book.
 _PALETTE = sns.color_palette("colorblind")
@@ -50,6 +49,7 @@ def style() -> None:
     sns.set_theme(
         context="notebook",
         style="whitegrid",
+        palette="colorblind",
         rc={
             "figure.dpi": 110,
             "figure.facecolor": "white",
@@ -214,15 +214,4 @@ def histogram(values: Mapping[str, Sequence[float]], xlabel: str, ax: Axes | Non
         )  # fmt: skip
     ax.set(xlabel=xlabel, ylabel="share of the weights")
     ax.legend()
-    return ax
-
-
-def pixels_read(mask: Mask, layer: str, shape: tuple[int, int], ax: Axes | None = None) -> Axes:
-    """How many connections the first layer keeps to each pixel, as a mean over members."""
-    ax = ax or plt.subplots(figsize=(4.2, 3.6))[1]
-    counts = mask[layer].sum(1).double().mean(0).reshape(shape).cpu().numpy()
-    sns.heatmap(
-        counts, ax=ax, square=True, cmap="viridis", xticklabels=False, yticklabels=False,
-        cbar_kws={"label": "connections kept"},
-    )  # fmt: skip
     return ax

@@ -18,6 +18,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
+from types import CodeType
 
 import pandas as pd
 import platformdirs
@@ -58,9 +59,16 @@ def identity(function: Callable) -> str:
     """
     if not is_own(function):
         return function.__name__
-    code = function.__code__
-    body = repr((code.co_code, code.co_names, [str(c) for c in code.co_consts]))
+    closure = [repr(cell.cell_contents) for cell in function.__closure__ or ()]
+    defaults = repr((function.__defaults__, function.__kwdefaults__))
+    body = repr((_code(function.__code__), defaults, closure))
     return f"{function.__name__}-{hashlib.sha256(body.encode()).hexdigest()[:16]}"
+
+
+def _code(code: CodeType) -> tuple:
+    """What a code object does, without where it lies: its operations, names and constants."""
+    constants = [_code(c) if isinstance(c, CodeType) else repr(c) for c in code.co_consts]
+    return code.co_code, code.co_names, constants
 
 
 def _plain(value):
@@ -150,9 +158,11 @@ class Store:
             digests = {path.name: _digest(path) for path in sorted(scratch.iterdir())}
             note = {"seconds": round(unit.seconds, 3), "digests": digests}
             (scratch / "unit.json").write_text(json.dumps(note, indent=1))
-            if folder.exists():  # another process finished the same unit first
-                return
-            os.replace(scratch, folder)
+            try:
+                os.replace(scratch, folder)
+            except OSError:
+                if not folder.exists():  # else another process finished the same unit first
+                    raise
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 

@@ -22,12 +22,15 @@ class Interval(NamedTuple):
     high: float
     n: int
 
+    def __repr__(self) -> str:
+        return f"{self.mean:.2f} (95% interval {self.low:.2f} to {self.high:.2f}, n = {self.n})"
+
 
 def interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
     """Mean and Student's t interval (Student, 1908) over replicates.
 
     >>> interval([1.0, 2.0, 3.0])
-    Interval(mean=2.0, low=-0.484..., high=4.484..., n=3)
+    2.00 (95% interval -0.48 to 4.48, n = 3)
 
     Raises:
         InputError: there are no values.
@@ -82,7 +85,8 @@ def paired(
     """Seed-paired differences ``one`` - ``other`` at each level, with their intervals.
 
     The dense network exists at level 0 alone, and is compared with every level. Replicates pair
-    because they share initial weights, data order and, at one level, the mask.
+    because a seed gives all its treatments the same order of the images and, at one level, the
+    same number of weights in each layer.
 
     Returns:
         Columns level, density, mean, low, high, n, sparser levels later.

@@ -131,12 +131,12 @@ def test_mistake_4_a_reinit_that_keeps_the_trained_biases(now):
     assert all((w == 0).all() for n, w in arm.start.items() if n.endswith("bias"))
 
 
-def test_the_random_mask_keeps_the_original_weights_and_changes_the_mask_alone(now):
+def test_the_random_mask_keeps_the_tickets_weights_and_changes_the_mask_alone(now):
     arm = TREATMENTS["random mask"](now)
-    assert equal(arm.start, now.start)
+    assert equal(arm.start, now.rewound)
     assert arm.mask != now.mask
     assert arm.mask.counts().equals(now.mask.counts())
-    assert (arm.begin, arm.recipe) == ("0it", None)
+    assert (arm.begin, arm.recipe) == (now.rewind, None)
 
 
 def test_fine_tuning_starts_from_the_trained_weights_at_the_last_rate(now):

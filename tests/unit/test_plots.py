@@ -4,13 +4,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lth_utils import plots, studies
 from lth_utils.controls import TREATMENTS
-from lth_utils.masks import Mask
 from lth_utils.pruning import CRITERIA
 
 NAMES = ("ticket", "reinit", "random mask")
@@ -159,15 +157,6 @@ def test_histograms_are_shares_of_their_own_count():
         heights = band.get_paths()[0].vertices[:, 1]
         assert 0 < heights.max() <= 1
     assert len(ax.collections) == 2 and ax.get_ylabel() == "share of the weights"
-
-
-def test_pixels_are_counted_where_they_are():
-    kept = torch.zeros(2, 3, 6, dtype=torch.bool)
-    kept[:, :, 4] = True  # every unit reads pixel 4, of row 1 and column 1
-    kept[0, 0, 0] = True
-    ax = plots.pixels_read(Mask({"fc1.weight": kept}), "fc1.weight", (2, 3))
-    drawn = ax.collections[0].get_array().reshape(2, 3)
-    np.testing.assert_allclose(drawn, [[0.5, 0, 0], [0, 3, 0]])
 
 
 def test_every_figure_draws_where_it_is_told(table):

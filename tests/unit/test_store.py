@@ -14,8 +14,9 @@ import torch
 
 from lth_utils import store
 from lth_utils.errors import InputError
+from lth_utils.pruning import magnitude
 from lth_utils.recipes import Adam, Recipe
-from lth_utils.store import Store, Unit, key
+from lth_utils.store import Store, Unit, identity, key
 from lth_utils.training import HISTORY
 
 SETTINGS = {
@@ -262,3 +263,23 @@ def test_the_note_says_how_long_it_took_outside_the_history(runs, unit):
     [note] = [p for p in files(runs) if p.name == "unit.json"]
     assert json.loads(note.read_text())["seconds"] == 1.25
     assert "seconds" not in unit.history
+
+
+def test_an_edited_criterion_is_not_given_the_results_of_the_old_one():
+    def power(k, default=2):
+        def score(layer, default=default):
+            return [w**k for w in layer]
+
+        return score
+
+    assert identity(power(1)) == identity(power(1))
+    assert len({identity(power(1)), identity(power(-1)), identity(power(1, default=3))}) == 3
+    assert identity(magnitude.scores) == "magnitude"  # the package's own go by name
+
+
+def test_a_criterion_with_a_comprehension_is_the_same_in_the_next_session():
+    source = "def score(layer):\n    return [abs(w) for w in layer]"
+    first, second = {"__name__": "notebook"}, {"__name__": "notebook"}
+    exec(source, first)
+    exec(source, second)
+    assert identity(first["score"]) == identity(second["score"])
