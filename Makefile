@@ -22,7 +22,8 @@ book: $(INSTALLED)  ## Run every chapter and build the site: _build/html/index.h
 	$(BIN)/python tests/notebooks/run.py --scale live --into _build/executed
 	rm -rf _build/source _build/html _build/.doctrees && mkdir -p _build/source
 	cp -Rp book/. _build/source && cp -Rp _build/executed/. _build/source
-	$(BIN)/jupyter-book build _build/source --config _config.yml --path-output . -W -n --keep-going -q
+	$(BIN)/python book/vendor.py _build/source
+	$(BIN)/jupyter-book build _build/source --config _build/source/config.yml --path-output . -W -n --keep-going -q
 	@echo "The site: $(CURDIR)/$(SITE)"
 
 test: $(INSTALLED)  ## Lint, unit tests, and every chapter at the smallest scale

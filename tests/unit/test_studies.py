@@ -13,7 +13,7 @@ from lth_utils import datasets, studies, tasks
 from lth_utils.errors import DataError, InputError
 from lth_utils.lottery import TABLE
 from lth_utils.store import Store
-from lth_utils.studies import CLAIMS, STUDIES, VERDICTS, interval, paired, summary
+from lth_utils.studies import CLAIMS, STUDIES, VERDICTS, _recording, interval, paired, summary
 from lth_utils.studies._claims import Claim, Finding
 
 RULES = {claim.id: claim.rule for claim in CLAIMS}
@@ -456,7 +456,7 @@ def test_curves_are_thinned_to_fifty_points_with_both_ends(steps):
         [(name, 7 * i, i) for name in ("a", "b") for i in range(steps)],
         columns=["treatment", "step", "value"],
     )
-    thin = studies._thinned(curves)
+    thin = _recording._thinned(curves)
     for _, rows in thin.groupby("treatment"):
         at = rows.step.tolist()
         assert len(at) == min(50, steps) and len(set(at)) == len(at)
@@ -466,7 +466,7 @@ def test_curves_are_thinned_to_fifty_points_with_both_ends(steps):
 
 
 def test_a_stand_in_is_never_recorded_as_the_real_thing(tmp_path, monkeypatch):
-    monkeypatch.setattr(studies, "imp", None)
+    monkeypatch.setattr(_recording, "imp", None)
     assert datasets.find("mnist") is None
     for scale in (None, "paper", "live"):
         with pytest.raises(DataError, match="MNIST"):
