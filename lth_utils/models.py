@@ -151,7 +151,7 @@ def initialise(
     kinds = prunable(model)
     weights = {}
     for name, shape in shapes(model).items():
-        if name in kinds:
+        if name in kinds or len(shape) > 1:
             draws = [stream(seed, purpose, *where, name).normal(*shape) for seed in seeds]
             weights[name] = torch.stack(draws) * deviation(shape)
         else:
@@ -182,7 +182,7 @@ def forward(model: nn.Module, weights: Weights, images: Tensor, training: bool =
     if is_stackable(model):
         x = images
         for name, layer in model.named_children():
-            x = STACKED[type(layer)](layer, _of_layer(weights, name), x, images.dim() - 3)
+            x = STACKED[type(layer)](layer, _of_layer(weights, name), x)
         return x
     modes = {module: module.training for module in model.modules()}
     # Batch norm counts its batches in place; nobody asks, so that each call counts on a copy.
@@ -213,7 +213,7 @@ def _of_layer(weights: Weights, layer: str) -> Weights:
     return {n.removeprefix(prefix): w for n, w in weights.items() if n.startswith(prefix)}
 
 
-def _linear(layer: nn.Linear, weights: Weights, x: Tensor, start: int) -> Tensor:
+def _linear(layer: nn.Linear, weights: Weights, x: Tensor) -> Tensor:
     weight, bias = weights["weight"], weights.get("bias")
     if x.dim() == 2:  # one batch for all members: a single product with all their rows
         members, out, _ = weight.shape
@@ -224,12 +224,13 @@ def _linear(layer: nn.Linear, weights: Weights, x: Tensor, start: int) -> Tensor
     return torch.baddbmm(bias.unsqueeze(1), x, weight.mT)
 
 
-STACKED: dict[type[nn.Module], Callable[[nn.Module, Weights, Tensor, int], Tensor]] = {
-    nn.Flatten: lambda layer, weights, x, start: x.flatten(start),
+STACKED: dict[type[nn.Module], Callable[[nn.Module, Weights, Tensor], Tensor]] = {
+    # Images have channels, rows and columns; what a linear layer gives is flat already.
+    nn.Flatten: lambda layer, weights, x: x.flatten(-3) if x.dim() > 3 else x,
     nn.Linear: _linear,
-    nn.ReLU: lambda layer, weights, x, start: torch.relu(x),
-    nn.Tanh: lambda layer, weights, x, start: torch.tanh(x),
-    nn.Identity: lambda layer, weights, x, start: x,
+    nn.ReLU: lambda layer, weights, x: torch.relu(x),
+    nn.Tanh: lambda layer, weights, x: torch.tanh(x),
+    nn.Identity: lambda layer, weights, x: x,
 }
 """How each kind of layer runs for a whole population; a new kind is one line."""
 

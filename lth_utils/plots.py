@@ -108,11 +108,11 @@ def beside(
     **options,
 ) -> Figure:
     """This run at the left and the recorded one at the right, each on its own scale."""
-    with plt.rc_context({"axes.titlesize": "small", "axes.labelsize": "medium"}):
-        figure, axes = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
-        for ax, table, title in zip(axes, (live, recorded), titles, strict=True):
-            levels(table, metric, title=title, ax=ax, **options)
-        axes[1].get_legend().remove()
+    figure, axes = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
+    for ax, table, title in zip(axes, (live, recorded), titles, strict=True):
+        levels(table, metric, title=title, ax=ax, **options)
+        ax.title.set_fontsize("small")
+    axes[1].get_legend().remove()
     return figure
 
 

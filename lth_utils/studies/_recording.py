@@ -244,7 +244,7 @@ def recorded(name: str, folder: str | Path | None = None) -> Recorded:
         provenance = json.loads((folder / f"{name}.json").read_text())
     except (OSError, ValueError) as error:
         raise DataError(
-            f"Study {name!r} has no recorded result in {folder}; "
+            f"Study {name!r} has no recorded result in {folder or 'the package'}; "
             f"record it with `lth results run {name}`."
         ) from error
     lacks = [column for column in TABLE if column not in table]

@@ -19,6 +19,8 @@ SCORECARD = [
 ]  # fmt: skip
 """Columns of the scorecard, one row a claim."""
 
+NUMBERS = ("ours", "low", "high", "replicates")
+
 
 def scorecard(folder: str | Path | None = None) -> pd.DataFrame:
     """Every claim of the podcast with our number, its interval and a verdict.
@@ -26,23 +28,28 @@ def scorecard(folder: str | Path | None = None) -> pd.DataFrame:
     Built from the recorded tables alone. A claim without a study is *open*.
 
     Returns:
-        One row a claim, columns :data:`SCORECARD`.
+        One row a claim, columns ``SCORECARD``.
     """
     rows = []
     for claim in CLAIMS:
-        row = dict.fromkeys(SCORECARD, "") | {
-            "claim": claim.id,
-            "text": claim.text,
-            "where": claim.where,
-            "published": claim.published,
-            "verdict": "open",
-        }
+        row = (
+            dict.fromkeys(SCORECARD, "")
+            | dict.fromkeys(NUMBERS)
+            | {
+                "claim": claim.id,
+                "text": claim.text,
+                "where": claim.where,
+                "published": claim.published,
+                "verdict": "open",
+            }
+        )
         if claim.rule is None:
             row["quantity"] = "no study yet"
         else:
             row |= _judge(claim, folder)
         rows.append(row)
-    return pd.DataFrame(rows, columns=SCORECARD)
+    card = pd.DataFrame(rows, columns=SCORECARD)
+    return card.astype({"ours": float, "low": float, "high": float, "replicates": "Int64"})
 
 
 def _doubt(claim: Claim, provenance: Mapping) -> str:
