@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import torch
 
-from lth_utils.errors import InputError, unknown
+from lth_utils.errors import InputError, look_up
 from lth_utils.masks import Mask
 from lth_utils.models import Weights
 from lth_utils.randomness import stream
@@ -77,14 +77,8 @@ def treatment(name: str) -> Callable[[Treatment], Treatment]:
 
 
 def by_name(name: str) -> Treatment:
-    """The treatment called ``name``.
-
-    Raises:
-        InputError: there is none of that name.
-    """
-    if name not in TREATMENTS:
-        raise unknown("treatment", name, TREATMENTS)
-    return TREATMENTS[name]
+    """The treatment called ``name``; an :class:`.InputError` lists those known."""
+    return look_up("treatment", name, TREATMENTS)
 
 
 # Treatments ---------------------------------------------------------------------------------------

@@ -5,7 +5,11 @@ Every mistake that a caller can mend raises :class:`InputError` (or its relative
 notebook shows it at the end of the traceback.
 """
 
+from collections.abc import Mapping
 from difflib import get_close_matches
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class InputError(ValueError):
@@ -26,3 +30,14 @@ def unknown(kind: str, name: object, known) -> InputError:
     near = get_close_matches(str(name), known, n=3, cutoff=0.3)
     ordered = near + [k for k in known if k not in near]
     return InputError(f"Unknown {kind} {str(name)!r}. Known: {', '.join(ordered) or 'none'}.")
+
+
+def look_up(kind: str, name: str, known: Mapping[str, T]) -> T:
+    """What ``known`` has under ``name``.
+
+    Raises:
+        InputError: there is nothing of that name; the message lists what there is.
+    """
+    if name not in known:
+        raise unknown(kind, name, known)
+    return known[name]

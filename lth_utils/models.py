@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from lth_utils.errors import InputError, unknown
+from lth_utils.errors import InputError, look_up
 from lth_utils.masks import Mask
 from lth_utils.randomness import stream
 
@@ -66,9 +66,7 @@ def build(name: str, inputs: Sequence[int], classes: int, width: float = 1.0) ->
     Raises:
         InputError: no network has that name.
     """
-    if name not in NETWORKS:
-        raise unknown("network", name, NETWORKS)
-    return NETWORKS[name](inputs, classes, width)
+    return look_up("network", name, NETWORKS)(inputs, classes, width)
 
 
 # What of a network can be pruned ------------------------------------------------------------------

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lth_utils.errors import InputError, unknown
+from lth_utils.errors import InputError, look_up, unknown
 from lth_utils.masks import Mask
 from lth_utils.models import Weights
 from lth_utils.randomness import stream
@@ -96,14 +96,8 @@ def criterion(scores: Callable[[Layer], Tensor]) -> Criterion:
 
 
 def by_name(name: str) -> Criterion:
-    """The criterion called ``name``.
-
-    Raises:
-        InputError: there is none of that name.
-    """
-    if name not in CRITERIA:
-        raise unknown("criterion", name, CRITERIA)
-    return CRITERIA[name]
+    """The criterion called ``name``; an :class:`.InputError` lists those known."""
+    return look_up("criterion", name, CRITERIA)
 
 
 # Criteria -----------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from torch import nn
 
 from lth_utils import datasets, models
 from lth_utils.datasets import Dataset
-from lth_utils.errors import InputError, unknown
+from lth_utils.errors import InputError, look_up, unknown
 from lth_utils.masks import Mask
 from lth_utils.models import Weights
 from lth_utils.recipes import Adam, Recipe, Step
@@ -257,11 +257,5 @@ TASKS = {task.name: task for task in (LENET_MNIST, LENET_FASHION)}
 
 
 def by_name(name: str) -> Task:
-    """The task called ``name``.
-
-    Raises:
-        InputError: there is none of that name.
-    """
-    if name not in TASKS:
-        raise unknown("task", name, TASKS)
-    return TASKS[name]
+    """The task called ``name``; an :class:`.InputError` lists those known."""
+    return look_up("task", name, TASKS)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lth_utils import tasks
-from lth_utils.errors import unknown
+from lth_utils.errors import look_up
 from lth_utils.tasks import Task
 
 
@@ -90,11 +90,5 @@ STUDIES = {
 
 
 def by_name(name: str) -> Study:
-    """The study called ``name``.
-
-    Raises:
-        InputError: there is none of that name.
-    """
-    if name not in STUDIES:
-        raise unknown("study", name, STUDIES)
-    return STUDIES[name]
+    """The study called ``name``; an :class:`.InputError` lists those known."""
+    return look_up("study", name, STUDIES)
