@@ -90,15 +90,16 @@ def _pruned_matches(table: pd.DataFrame, margin: float) -> Finding | None:
 
 def _reinit_gets_worse(table: pd.DataFrame, margin: float) -> Finding | None:
     """Holds where reinit is worse than dense at every density up to 10%, and falls from the
-    densest of these to the sparsest, seed by seed; partly where only the first is so."""
+    densest of these to the sparsest, seed by seed; partly where it falls and is worse at the
+    sparsest."""
     difference = paired(table, "reinit", "dense")
     sparse = difference[difference.density <= 0.10]
     if len(sparse) < 2:
         return None
-    worse = bool((sparse.high < 0).all())
+    worse = sparse.high < 0
     falling = _change(table, "reinit", sparse.level.iloc[0], sparse.level.iloc[-1]).high < 0
     return _finding(
-        _verdict(worse and falling, worse),
+        _verdict(bool(worse.all() and falling), bool(worse.iloc[-1] and falling)),
         sparse.iloc[-1],
         "reinit − dense, points of test accuracy",
     )

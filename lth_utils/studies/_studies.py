@@ -56,7 +56,7 @@ STUDIES = {
             name="lenet-mnist",
             title="Winning tickets, fresh weights and random masks",
             task=tasks.LENET_MNIST,
-            changes={"recipe": {"duration": "12000it"}, "levels": 15},
+            changes={"recipe": {"duration": "12000it"}, "levels": 18},
             options={"treatments": ("ticket", "reinit", "random mask")},
             minutes=75,
         ),
