@@ -546,3 +546,25 @@ def test_a_table_that_lost_rows_is_a_data_error(smoke, tmp_path):
 def test_claims_and_findings_are_values():
     assert Claim("C01", "a", "b") == Claim("C01", "a", "b")
     assert Finding("holds", 1.0, 0.5, 1.5, "q") == Finding("holds", 1.0, 0.5, 1.5, "q")
+
+
+# What travels with the project --------------------------------------------------------------------
+
+
+def test_the_scorecard_that_travels_is_that_of_the_tables_that_travel(tmp_path):
+    folder = datasets.embedded("results")
+    studies.scorecard(folder).to_csv(tmp_path / "scorecard.csv", index=False)
+    now, kept = (pd.read_csv(f / "scorecard.csv") for f in (tmp_path, folder))
+    pd.testing.assert_frame_equal(now, kept)
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_study_that_travels_is_whole_and_of_its_own_scale(name):
+    back = studies.recorded(name)
+    task = STUDIES[name].prepared()
+    assert back.provenance["settings"]["scale"] == task.scale
+    assert back.provenance["dataset"]["name"] == task.dataset
+    assert back.provenance["rows"] == len(back.table)
+    assert back.table.level.max() == back.provenance["settings"]["levels"]
+    assert sorted(back.table.replicate.unique()) == back.provenance["seeds"]
+    assert set(back.curves.moment) == {"during"}
