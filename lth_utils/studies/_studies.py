@@ -58,7 +58,7 @@ STUDIES = {
             task=tasks.LENET_MNIST,
             changes={"recipe": {"duration": "12000it"}, "levels": 18},
             options={"treatments": ("ticket", "reinit", "random mask")},
-            minutes=75,
+            minutes=100,
         ),
         Study(
             name="lenet-mnist-finetune",
@@ -66,7 +66,7 @@ STUDIES = {
             task=tasks.LENET_MNIST,
             changes={"recipe": {"duration": "6000it"}, "levels": 12},
             options={"treatments": ("fine-tune",)},
-            minutes=10,
+            minutes=15,
         ),
         Study(
             name="lenet-mnist-longer",
