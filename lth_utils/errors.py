@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import TypeVar
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 class InputError(ValueError):
@@ -32,7 +32,7 @@ def unknown(kind: str, name: object, known) -> InputError:
     return InputError(f"Unknown {kind} {str(name)!r}. Known: {', '.join(ordered) or 'none'}.")
 
 
-def look_up(kind: str, name: str, known: Mapping[str, T]) -> T:
+def look_up(kind: str, name: str, known: Mapping[str, _T]) -> _T:
     """What ``known`` has under ``name``.
 
     Raises:

@@ -233,7 +233,7 @@ LENET_MNIST = Task(
     levels=24,
     scales={
         "live": {
-            "recipe": {"duration": "500it", "every": "20it"},
+            "recipe": {"duration": "400it", "every": "25it"},
             "levels": 5,
             "stride": 3,
             "images": (None, 2_000, None),
