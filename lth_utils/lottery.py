@@ -190,7 +190,8 @@ def _all_weights(run: Run) -> dict[str, Weights]:
 
 
 _AT_ONCE = {"cpu": 5}
-"""Members trained together: on a CPU the weights of more than a few leave the cache."""
+"""Members trained together. Each piece is stored when it is done, so on a CPU, where a large
+population was not seen to be faster, a small one loses less when it is interrupted."""
 
 
 def _split(populations: Mapping[tuple, list], device: torch.device):

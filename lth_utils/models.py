@@ -120,11 +120,6 @@ def glorot_normal(shape: Sequence[int]) -> float:
     return math.sqrt(2 / ((shape[0] + shape[1]) * area))
 
 
-def kaiming_normal(shape: Sequence[int]) -> float:
-    """Standard deviation of He et al. (2015) for ReLU: sqrt(2 / fan in)."""
-    return math.sqrt(2 / math.prod(shape[1:]))
-
-
 def initialise(
     model: nn.Module,
     seeds: Sequence[int],
