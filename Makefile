@@ -13,10 +13,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export JUPYTER_PREFER_ENV_PATH := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help book test tidy lab results lock clean
+.PHONY: help book test test-faults tidy lab results bench lock clean
 
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 book: $(INSTALLED)  ## Run every chapter and build the site: _build/html/index.html
 	$(BIN)/python tests/notebooks/run.py --scale live --into _build/executed
@@ -30,8 +30,11 @@ test: $(INSTALLED)  ## Lint, unit tests, and every chapter at the smallest scale
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(NOTEBOOKS) | xargs -0 $(BIN)/nbstripout --keep-id --verify
-	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) -m "not faults"
 	$(BIN)/python tests/notebooks/run.py --scale smoke
+
+test-faults: $(INSTALLED)  ## Kill, starve and damage studies in every way: a few minutes
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) tests/faults
 
 tidy: $(INSTALLED)  ## Format the code and strip the notebooks' outputs
 	$(BIN)/ruff check --fix --exit-zero
@@ -44,6 +47,9 @@ lab: .venv/.lab  ## Open the book's notebooks in JupyterLab
 results: $(INSTALLED)  ## Record a study and rebuild the scorecard: make results STUDY=name
 	$(BIN)/lth results run $(STUDY)
 	$(BIN)/lth results
+
+bench: $(INSTALLED)  ## Time the package beside a textbook loop: _build/bench.json
+	$(BIN)/python tests/bench/run.py
 
 lock:  ## Write requirements.lock anew (torch and torchvision stay as they are)
 	rm -rf _build/lock && $(FIND_PYTHON) && "$$python" -m venv _build/lock

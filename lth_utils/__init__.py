@@ -8,35 +8,60 @@ From a chapter::
     found = lth.imp(task)
 """
 
-from lth_utils import (
-    controls,
-    datasets,
-    errors,
-    lottery,
-    masks,
-    models,
-    pruning,
-    randomness,
-    recipes,
-    store,
-    studies,
-    tasks,
-    training,
-)
-from lth_utils.lottery import Lottery, Ticket, imp
-from lth_utils.masks import Mask
-from lth_utils.recipes import Recipe, Step
-from lth_utils.tasks import Task, device, scale
-from lth_utils.training import Run, train
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:  # for editors; a running program gets each room when it first enters it
+    from lth_utils import (
+        cli,
+        controls,
+        costs,
+        datasets,
+        errors,
+        executors,
+        lottery,
+        masks,
+        models,
+        plots,
+        pruning,
+        randomness,
+        recipes,
+        shrinking,
+        store,
+        studies,
+        tasks,
+        training,
+    )
+    from lth_utils.lottery import Lottery, Ticket, imp
+    from lth_utils.masks import Mask
+    from lth_utils.recipes import Recipe, Step
+    from lth_utils.tasks import Task, device, scale
+    from lth_utils.training import Run, train
+
+_ROOMS = (
+    "cli", "controls", "costs", "datasets", "errors", "executors", "lottery", "masks", "models",
+    "plots", "pruning", "randomness", "recipes", "shrinking", "store", "studies", "tasks",
+    "training",
+)  # fmt: skip
+_HOMES = {
+    "Lottery": "lottery", "Ticket": "lottery", "imp": "lottery", "Mask": "masks",
+    "Recipe": "recipes", "Step": "recipes", "Task": "tasks", "device": "tasks", "scale": "tasks",
+    "Run": "training", "train": "training",
+}  # fmt: skip
 
 
 def __getattr__(name: str):
-    # Figures need matplotlib and seaborn, which take longer to import than all the rest.
-    if name == "plots":
-        from importlib import import_module
-
-        return import_module("lth_utils.plots")
+    # The rooms need PyTorch, pandas and more, which take seconds to import; plots need matplotlib.
+    if name in _ROOMS:
+        return import_module(f"lth_utils.{name}")
+    if name in _HOMES:
+        value = getattr(import_module(f"lth_utils.{_HOMES[name]}"), name)
+        globals()[name] = value
+        return value
     raise AttributeError(f"module 'lth_utils' has no attribute {name!r}")
 
 
-__version__ = "0.1.0"
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_ROOMS, *_HOMES})

@@ -1,11 +1,15 @@
 """The command line: ``lth``.
 
-Every mistake that a caller can mend ends in one sentence on the error output and exit status 2.
+Every mistake that a caller can mend ends in one sentence on the error output and exit status 2;
+Ctrl-C ends in exit status 130.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -28,8 +32,24 @@ data_app = typer.Typer(
 results_app = typer.Typer(
     help="Recorded studies and the scorecard of the podcast's claims.", rich_markup_mode=None
 )
+runs_app = typer.Typer(
+    help="What the store of finished runs holds; make room in it.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 app.add_typer(data_app, name="data")
 app.add_typer(results_app, name="results")
+app.add_typer(runs_app, name="runs")
+
+Workers = Annotated[
+    int | None, typer.Option(help="Train in so many processes instead of in threads.")
+]
+Cluster = Annotated[
+    str | None, typer.Option(help="Train on a Dask cluster: tcp://HOST:PORT, or local.")
+]
+Runs = Annotated[
+    Path | None, typer.Option("--runs", help="The store of finished runs; $LTH_RUNS by default.")
+]
 
 
 def main() -> None:
@@ -41,6 +61,17 @@ def main() -> None:
     except InputError as error:
         print(f"lth: {error}", file=sys.stderr)
         sys.exit(2)
+
+
+@contextmanager
+def _resumable() -> Iterator[None]:
+    """Say after Ctrl-C what was finished, and how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        print("\nlth:", *getattr(stop, "__notes__", ["Stopped before any training."]),
+              file=sys.stderr)  # fmt: skip
+        raise typer.Exit(130) from None
 
 
 # Tasks --------------------------------------------------------------------------------------------
@@ -91,6 +122,7 @@ def fetch(
 
 
 @app.command()
+@_resumable()
 def imp(
     task: Annotated[str, typer.Argument(help="A name that `lth tasks` lists.")],
     levels: Annotated[
@@ -120,9 +152,9 @@ def imp(
     out: Annotated[
         Path | None, typer.Option(help="Folder for the results; runs/TASK-SCALE by default.")
     ] = None,
-    runs: Annotated[
-        Path | None, typer.Option(help="The store of finished runs; $LTH_RUNS by default.")
-    ] = None,
+    runs: Runs = None,
+    workers: Workers = None,
+    cluster: Cluster = None,
     yes: Annotated[bool, typer.Option("--yes", help="Start long runs without asking.")] = False,
 ) -> None:
     """Find tickets by iterative pruning, and train each beside its controls.
@@ -143,23 +175,33 @@ def imp(
     out = out or Path("runs") / f"{task}-{chosen.scale}"
     _writable(out)
     treatments = treatment or ["ticket", "reinit", "random mask"]
-    options = {"levels": levels, "seeds": range(replicates) if replicates else None}
+    options = {
+        "levels": levels,
+        "seeds": range(replicates) if replicates else None,
+        "rewind": rewind,
+        "treatments": treatments,
+        "criterion": criterion,
+        "fractions": fraction,
+        "scope": scope,
+        "store": Store(runs),
+    }
     print(chosen.describe().replace("\n", " "), flush=True)
-    _agree(chosen.predict(treatments=treatments, **options), yes)
-    result = lottery.imp(
-        chosen,
-        rewind=rewind,
-        treatments=treatments,
-        criterion=criterion,
-        fractions=fraction,
-        scope=scope,
-        store=Store(runs),
-        **options,
-    )
+    _agree(lambda: lottery.predict(chosen, **options), yes)
+    with _executor(workers, cluster) as executor:
+        result = lottery.imp(chosen, executor=executor, **options)
     _show(result.table)
     print(f"\n{result.seconds:.0f} s of training. Written:")
     for path in result.save(out):
         print(f"  {path}")
+
+
+def _executor(workers: int | None, cluster: str | None):
+    """Where to train, as the options say; None for right here."""
+    from lth_utils import executors
+
+    if cluster:
+        return executors.cluster(cluster, workers)
+    return executors.local(workers) if workers is not None else nullcontext()
 
 
 def _writable(folder: Path) -> None:
@@ -176,11 +218,11 @@ def _writable(folder: Path) -> None:
         ) from None
 
 
-def _agree(seconds: float, yes: bool) -> None:
+def _agree(predict: Callable[[], float], yes: bool) -> None:
     """Ask before what is predicted to take more than ten minutes."""
     from lth_utils.errors import InputError
 
-    if seconds < 600 or yes:
+    if yes or (seconds := predict()) < 600:
         return
     print(f"This is predicted to take about {seconds / 60:.0f} minutes here.", flush=True)
     if not sys.stdin.isatty():
@@ -208,6 +250,126 @@ def _cell(row) -> str:
     if row["n"] == 1:
         return f"{row['mean']:.2f}"
     return f"{row['mean']:.2f} ({row['low']:.2f}, {row['high']:.2f})"
+
+
+# Runs ---------------------------------------------------------------------------------------------
+
+
+@runs_app.command("ls")
+def list_runs(runs: Runs = None) -> None:
+    """List the runs in the store, the one used last at the end."""
+    from lth_utils.store import Store
+
+    store = Store(runs)
+    units = sorted(store.units(), key=lambda unit: unit.used)
+    if not units:
+        print(f"No runs yet in {store.root}. Start with: lth imp lenet-mnist")
+        return
+    rows = [
+        (
+            unit.key[:10],
+            "damaged" if unit.damaged else _word(unit.settings.get("network")),
+            *(_word(unit.settings.get(name)) for name in ("data", "treatment", "level", "seed")),
+            f"{unit.seconds:.1f}",
+            _size(unit.bytes),
+            f"{unit.used:%Y-%m-%d %H:%M}",
+        )
+        for unit in units
+    ]
+    head = ("key", "network", "dataset", "treatment", "level", "seed", "seconds", "size", "used")
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    for row in (head, *rows):
+        cells = [
+            cell.ljust(width) if i < 4 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        print("  ".join(cells).rstrip())
+    print(f"{_count(units, 'run')}, {sum(unit.seconds for unit in units):,.0f} s of training, "
+          f"{_size(store.size)} in {store.root}")  # fmt: skip
+
+
+@runs_app.command("show")
+def show_run(
+    key: Annotated[str, typer.Argument(help="The first characters of a key in `lth runs ls`.")],
+    runs: Runs = None,
+) -> None:
+    """Show a run's settings, where it comes from, and its loss and accuracy."""
+    from lth_utils.errors import InputError
+    from lth_utils.store import Store
+
+    store = Store(runs)
+    key = store.find(key)
+    unit = store.load(key)
+    if unit is None:
+        raise InputError(f"Run {key[:10]} was damaged and has been removed; run its study again.")
+    print(f"{key}\n\nSettings")
+    _lines(unit.settings)
+    print("\nProvenance")
+    _lines({"seconds": unit.seconds, **unit.provenance})
+    rows = unit.history[unit.history.moment != "during"]
+    metrics = rows.pivot_table(
+        index=["moment", "step"], columns=["split", "metric"], values="value", sort=False
+    )
+    print("\nLoss, and accuracy in percent")
+    for (moment, step), values in metrics.iterrows():
+        cells = ", ".join(f"{split} {metric} {v:.4g}" for (split, metric), v in values.items())
+        print(f"  {moment} at {step}: {cells}")
+
+
+@runs_app.command("gc")
+def make_room(
+    limit: Annotated[
+        str | None,
+        typer.Option(
+            help="Size that may stay, such as 5GB; $LTH_RUNS_LIMIT by default, else there is none."
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be removed.")
+    ] = False,
+    runs: Runs = None,
+) -> None:
+    """Remove what interrupted runs left, then what has not been used for longest.
+
+    What is being computed just now stays.
+    """
+    from lth_utils.store import Store, byte_count
+
+    store = Store(runs)
+    before = store.size
+    removed = store.gc(byte_count(limit) if limit else None, dry_run)
+    freed = sum(piece.bytes for piece in removed)
+    for piece in removed:
+        what = f"damaged {piece.kind}" if piece.damaged else piece.kind
+        print(f"{piece.key[:10]}  {what}, {_size(piece.bytes)}")
+    print(f"{'Would free' if dry_run else 'Freed'} {_size(freed)}; "
+          f"{_size(before - freed)} stay in {store.root}")  # fmt: skip
+
+
+def _word(value) -> str:
+    """The name in a setting; of a list, its first entry."""
+    while isinstance(value, list) and value:
+        value = value[0]
+    return "" if value is None else str(value)
+
+
+def _lines(settings) -> None:
+    import json
+
+    for name, value in settings.items():
+        print(f"  {name}: {value if isinstance(value, str) else json.dumps(value)}")
+
+
+def _count(things, name: str) -> str:
+    return f"{len(things)} {name}{'' if len(things) == 1 else 's'}"
+
+
+def _size(count: float) -> str:
+    names = ["TB", "GB", "MB", "kB", "B"]
+    while count >= 999.5 and len(names) > 1:
+        count /= 1000
+        names.pop()
+    return f"{count:.3g} {names[-1]}"
 
 
 # Results ------------------------------------------------------------------------------------------
@@ -253,6 +415,7 @@ def list_results(context: typer.Context) -> None:
 
 
 @results_app.command("run")
+@_resumable()
 def run_study(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="A name that `lth results ls` lists, or all.")],
@@ -266,9 +429,9 @@ def run_study(
     levels: Annotated[
         int | None, typer.Option(help="Stop after so many levels; go on later with more.")
     ] = None,
-    runs: Annotated[
-        Path | None, typer.Option(help="The store of finished runs; $LTH_RUNS by default.")
-    ] = None,
+    runs: Runs = None,
+    workers: Workers = None,
+    cluster: Cluster = None,
     yes: Annotated[bool, typer.Option("--yes", help="Start long runs without asking.")] = False,
 ) -> None:
     """Run a study, or what is left of it, and record its table, curves and provenance."""
@@ -281,11 +444,14 @@ def run_study(
     trial = scale is not None or levels is not None
     folder = context.obj or (Path("runs") / "results" if trial else embedded("results"))
     _writable(folder)
-    for study in chosen:
-        if scale is None:
-            _agree(60 * study.minutes, yes)
-        studies.record(study, folder, scale, as_published, levels, Store(runs))
-        print(f"Recorded {study.name} in {folder}")
+    with _executor(workers, cluster) as executor:
+        for study in chosen:
+            if scale is None:
+                _agree(partial(study.predict, as_published, levels, Store(runs)), yes)
+            studies.record(
+                study, folder, scale, as_published, levels, Store(runs), executor=executor
+            )
+            print(f"Recorded {study.name} in {folder}")
 
 
 if __name__ == "__main__":

@@ -49,7 +49,15 @@ class Stream:
 
     def permutation(self, n: int) -> np.ndarray:
         """A permutation of 0 to ``n - 1``, int64 (n,): the order in which n random words sort."""
-        return np.argsort(self.bits(n), kind="stable")
+        words = self.bits(n)
+        # Sorting values is five times as fast as finding their order: each word's last bits make
+        # room for its position, and only where the bits before them agree does that change a thing.
+        low = np.uint64(max(1, n - 1).bit_length())
+        packed = np.sort(words >> low << low | np.arange(n, dtype=np.uint64))
+        high = packed >> low
+        if (high[1:] == high[:-1]).any():
+            return np.argsort(words, kind="stable")
+        return (packed & ((np.uint64(1) << low) - np.uint64(1))).astype(np.int64)
 
     def normal(self, *shape: int) -> Tensor:
         """Standard normal deviates, float32 tensor of ``shape`` on the CPU."""

@@ -15,7 +15,9 @@ from numbers import Integral
 import torch
 from torch import Tensor
 
-from lth_utils.errors import InputError
+from lth_utils.errors import InputError, unknown
+
+PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True, order=False)
@@ -60,8 +62,16 @@ class Adam:
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
 
-    def build(self, tensors: list[Tensor]) -> torch.optim.Optimizer:
-        return torch.optim.Adam(tensors, lr=self.rate, betas=self.betas, eps=self.eps, fused=True)
+    def build(self, tensors: list[Tensor], capturable: bool = False) -> torch.optim.Optimizer:
+        """PyTorch's optimiser; ``capturable`` where its steps are recorded and replayed."""
+        return torch.optim.Adam(
+            tensors,
+            lr=self.rate,
+            betas=self.betas,
+            eps=self.eps,
+            fused=True,
+            capturable=capturable and tensors[0].is_cuda,
+        )
 
 
 @dataclass(frozen=True)
@@ -73,7 +83,8 @@ class SGD:
     decay: float = 0.0
     nesterov: bool = False
 
-    def build(self, tensors: list[Tensor]) -> torch.optim.Optimizer:
+    def build(self, tensors: list[Tensor], capturable: bool = False) -> torch.optim.Optimizer:
+        """PyTorch's optimiser, whose steps can always be recorded and replayed."""
         return torch.optim.SGD(
             tensors,
             lr=self.rate,
@@ -131,6 +142,8 @@ class Recipe:
         schedule: what becomes of the learning rate.
         augment: random changes to the training images.
         every: how often the validation set is looked at.
+        precision: ``"float32"``, or ``"bfloat16"`` for products in bfloat16 with the weights in
+            float32.
     """
 
     duration: str
@@ -139,12 +152,15 @@ class Recipe:
     schedule: Schedule = field(default_factory=Schedule)
     augment: Augment = field(default_factory=Augment)
     every: str = "100it"
+    precision: str = "float32"
 
     def __post_init__(self):
         if Step.of(self.duration).unit == "%":
             raise InputError("A recipe's duration is in iterations ('50000it') or epochs ('30ep').")
         if self.batch < 1:
             raise InputError(f"A batch holds at least one image; got {self.batch}.")
+        if self.precision not in PRECISIONS:
+            raise unknown("precision", self.precision, PRECISIONS)
 
     def epoch(self, images: int) -> int:
         """Iterations that it takes to see ``images`` once, rounded up."""

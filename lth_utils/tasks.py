@@ -8,12 +8,9 @@ nothing but numbers changes. The scale is chosen once, by ``LTH_SCALE`` or by :f
 from __future__ import annotations
 
 import os
-import statistics
-import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -117,6 +114,10 @@ class Task:
         recipe = replace(self.recipe, **changes.pop("recipe", {}))
         return replace(self, scale=name, recipe=recipe, **changes)
 
+    def __getstate__(self) -> dict:
+        # Another process makes its own parts: data are loaded where they are needed, never sent.
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
     # The parts, made when first asked for -------------------------------------------------------
 
     @cached_property
@@ -166,28 +167,6 @@ class Task:
         """The treatments trained at a level: the first always, the rest where controls are due."""
         due = self.control_levels is None or level in self.control_levels or level == levels
         return list(treatments) if due else list(treatments[:1])
-
-    def predict(
-        self,
-        levels: int | None = None,
-        seeds: Sequence[int] | None = None,
-        treatments: Sequence[str] = ("ticket", "reinit", "random mask"),
-    ) -> float:
-        """Seconds that :func:`lth_utils.imp` will take here, from a few iterations run now."""
-        levels = self.levels if levels is None else levels
-        trainings = 1 + sum(
-            len(self.arms_at(level, levels, treatments)) for level in range(1, levels + 1)
-        )
-        one = self.seeds[:1]
-        start, mask = self.init(one), self.dense_mask(one)
-        taste = replace(self.recipe, duration="15it", every="15it")
-        stamps = []
-        self.train(
-            start, mask, one, recipe=taste, report=(),
-            progress=lambda _: stamps.append(time.perf_counter()),
-        )  # fmt: skip
-        each = statistics.median(b - a for a, b in pairwise(stamps))
-        return each * self.iterations * trainings * len(self.seeds if seeds is None else seeds)
 
     def describe(self) -> str:
         """Two lines for a figure's title: network, data, length, and what was narrowed."""

@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Mapping
+from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -38,6 +39,7 @@ def record(
     levels: int | None = None,
     runs: store.Store | None = None,
     progress: bool | None = None,
+    executor: Executor | None = None,
 ) -> Lottery:
     """Run a study, or what is left of it, and write its table, curves and provenance.
 
@@ -49,6 +51,7 @@ def record(
         levels: stop after so many levels.
         runs: the store of finished units; the default one if None.
         progress: as in :func:`lth_utils.imp`.
+        executor: as in :func:`lth_utils.imp`.
 
     Only real data is recorded: where the task's dataset is not found this stops before it starts.
 
@@ -62,7 +65,7 @@ def record(
         task = replace(task, levels=levels)
     if task.scale != "smoke":
         datasets.load(task.dataset)  # a stand-in must never be recorded as the real thing
-    result = imp(task, store=runs, progress=progress, **study.options)
+    result = imp(task, store=runs, progress=progress, executor=executor, **study.options)
     table = result.table.assign(study=study.name)
     curves = _thinned(result.curves.assign(study=study.name))
     if len(table) > MOST_ROWS:
@@ -136,6 +139,7 @@ def _provenance(study: Study, result: Lottery, commit: str) -> dict:
             "cores": os.cpu_count(),
             "threads": torch.get_num_threads(),
         },
+        "paths": dict(result.paths),
         "rows": len(result.table),
         "seconds": round(result.seconds, 1),
         "date": datetime.now(UTC).date().isoformat(),

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from lth_utils import tasks
+from lth_utils import lottery, tasks
 from lth_utils.errors import look_up
+from lth_utils.store import Store
 from lth_utils.tasks import Task
 
 
@@ -47,6 +48,13 @@ class Study:
         changes = {} if as_published else dict(self.changes)
         recipe = replace(self.task.recipe, **changes.pop("recipe", {}))
         return replace(self.task, recipe=recipe, **changes)
+
+    def predict(
+        self, as_published: bool = False, levels: int | None = None, store: Store | None = None
+    ) -> float:
+        """Seconds that recording the study will take here; what is stored already takes none."""
+        task = self.prepared(as_published=as_published)
+        return lottery.predict(task, levels, store=store, **self.options)
 
 
 STUDIES = {

@@ -1,11 +1,13 @@
 """A small learnable dataset and a network to match, so that a test of training takes no time."""
 
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from lth_utils import datasets, lottery, models, tasks
+from lth_utils import cli, datasets, lottery, models, tasks
 from lth_utils.datasets import Dataset, Split
 from lth_utils.masks import Mask
 from lth_utils.recipes import Adam, Recipe
@@ -72,6 +74,23 @@ def toy_task(toy, monkeypatch):
         replicates=2,
         width=0.05,
     )
+
+
+@pytest.fixture
+def lth(monkeypatch, capsys):
+    """Run a command through ``main``; gives exit status, output and error output."""
+
+    def lth(*arguments):
+        monkeypatch.setattr(sys, "argv", ["lth", *map(str, arguments)])
+        status = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            status = stop.code or 0
+        output = capsys.readouterr()
+        return status, output.out, output.err
+
+    return lth
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import pandas as pd
 import platformdirs
 import pytest
 
-from lth_utils import cli, datasets, studies, tasks
+from lth_utils import datasets, lottery, studies, tasks
 
 MNIST = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte",
          "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")  # fmt: skip
@@ -25,23 +25,6 @@ def here(tmp_path, monkeypatch):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     return tmp_path
-
-
-@pytest.fixture
-def lth(monkeypatch, capsys):
-    """Run a command through ``main``; gives exit status, output and error output."""
-
-    def lth(*arguments):
-        monkeypatch.setattr(sys, "argv", ["lth", *map(str, arguments)])
-        status = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            status = stop.code or 0
-        output = capsys.readouterr()
-        return status, output.out, output.err
-
-    return lth
 
 
 @pytest.fixture
@@ -228,7 +211,7 @@ def test_an_unknown_command_or_option_is_no_traceback(lth):
 
 
 def test_a_long_run_is_not_started_without_being_asked(fails, monkeypatch):
-    monkeypatch.setattr(tasks.Task, "predict", lambda *a, **k: 3600.0)
+    monkeypatch.setattr(lottery, "predict", lambda *a, **k: 3600.0)
     assert "--yes" in fails(*SMOKE)
 
 

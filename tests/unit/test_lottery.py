@@ -10,9 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from lth_utils import lottery, models, pruning, tasks
+from lth_utils import models, pruning, tasks
 from lth_utils.errors import InputError
-from lth_utils.lottery import TABLE, imp
+from lth_utils.lottery import TABLE, _imp, imp, predict
 from lth_utils.masks import Mask
 from lth_utils.recipes import SGD, Augment, Schedule
 from lth_utils.store import Store
@@ -399,13 +399,24 @@ def test_an_impossible_way_to_prune_is_said_before_hours_of_training(toy_task, t
 
 
 def test_the_bar_is_off_where_the_environment_says(monkeypatch):
-    assert lottery._bar(None)["disable"]
+    assert _imp._bar(None)["disable"]
     monkeypatch.setenv("LTH_PROGRESS", "1")
-    assert not lottery._bar(None)["disable"]
-    assert lottery._bar(False)["disable"]
+    assert not _imp._bar(None)["disable"]
+    assert _imp._bar(False)["disable"]
 
 
 def test_weights_trained_under_another_mask_are_never_pruned_by_the_found_one(toy_task, trainings):
     with pytest.raises(InputError, match="'random mask' trains under another mask"):
         imp(toy_task, treatments=("random mask", "ticket"))
     assert trainings == [0, 1]  # the dense network of either seed, and no more
+
+
+def test_a_prediction_grows_with_what_is_asked_for_and_not_with_what_is_stored(toy_task, tmp_path):
+    long = replace(toy_task, recipe=replace(toy_task.recipe, duration="2000it"))
+    store = Store(tmp_path)
+    little = predict(long, levels=0, seeds=[0], store=store)
+    much = predict(long, levels=4, seeds=range(25), store=store)
+    assert 0 < little < much
+    imp(toy_task, store=store)
+    assert predict(toy_task, store=store) == 0
+    assert predict(toy_task, levels=3, store=store) > 0

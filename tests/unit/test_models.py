@@ -67,7 +67,7 @@ def test_a_network_of_no_width_is_refused(width):
 
 
 def test_an_unknown_network_lists_the_known_ones():
-    with pytest.raises(InputError, match="Unknown network 'lenet'. Known: lenet-300-100"):
+    with pytest.raises(InputError, match="Unknown network 'lenet'. Known: .*lenet-300-100"):
         models.build("lenet", (1, 28, 28), 10)
 
 
@@ -217,6 +217,20 @@ def test_gradients_of_the_stacked_products_are_those_of_one_by_one(net):
         functional_call(net, alone, (images[r],)).sin().sum().backward()
         for name in alone:
             torch.testing.assert_close(found[name].grad[r], alone[name].grad)
+
+
+class Doubled(nn.Sequential):
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+def test_a_sequence_with_a_forward_of_its_own_is_not_run_without_it():
+    model, images = Doubled(nn.Flatten(), nn.Linear(16, 4)), pictures(6, 1, 4, 4)
+    weights = drawn(model)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            models.forward(model, weights, images), one_by_one(model, weights, images)
+        )
 
 
 def test_only_a_plain_sequence_of_known_layers_is_stacked():

@@ -10,7 +10,7 @@ from scipy.stats import kstest
 
 from lth_utils import randomness
 from lth_utils.errors import InputError
-from lth_utils.randomness import PURPOSES, stream
+from lth_utils.randomness import PURPOSES, Stream, stream
 
 
 def digest(array) -> str:
@@ -142,3 +142,19 @@ def test_a_refactoring_changes_no_stream():
         "normal": stream(4, "reinit", 2, "output.weight").normal(100, 10).numpy(),
     }
     assert {name: digest(array) for name, array in found.items()} == PINNED
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 3, 7, 64, 1000, 4097])
+def test_a_permutation_is_the_order_in_which_its_words_sort(n, monkeypatch):
+    words = stream(3, "order", 5).bits(n)
+    order = np.argsort(words, kind="stable")
+    assert np.array_equal(stream(3, "order", 5).permutation(n), order)
+    assert stream(3, "order", 5).permutation(n).dtype == np.int64
+
+
+@pytest.mark.parametrize("differ_in", [0, 1, 60])
+def test_words_that_hardly_differ_still_sort_by_all_their_bits(differ_in, monkeypatch):
+    words = np.array([5, 1, 7, 1, 0, 2], dtype=np.uint64) << np.uint64(differ_in)
+    monkeypatch.setattr(Stream, "bits", lambda self, n: words)
+    order = stream(0, "order").permutation(6)
+    assert order.tolist() == np.argsort(words, kind="stable").tolist()

@@ -1,7 +1,9 @@
 """The store: nothing finished is lost, and nothing damaged is used."""
 
+import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 import warnings
@@ -14,19 +16,9 @@ import torch
 
 from lth_utils import store
 from lth_utils.errors import InputError
-from lth_utils.pruning import magnitude
-from lth_utils.recipes import Adam, Recipe
-from lth_utils.store import Store, Unit, identity, key
+from lth_utils.store import Store, Unit, key
 from lth_utils.training import HISTORY
 
-SETTINGS = {
-    "recipe": Recipe("100it", 10, Adam(0.01)),
-    "seed": 3,
-    "fractions": {"b": 0.1, "a": 0.2},
-    "parent": None,
-    "keep": ("1%",),
-}
-PINNED = "1579e2d42e5956fefed938e8f9b5dd507db4fe10ec3fb930c9a71a004b93affd"
 NAME = key({"seed": 0})
 
 
@@ -38,7 +30,8 @@ def unit():
         "end": {"fc.weight": torch.randn(1, 3, 5), "fc.bias": torch.zeros(1, 3)},
         "5": {"fc.weight": torch.randn(1, 5, 3).mT, "fc.bias": torch.ones(1, 3)},
     }
-    return Unit(pd.DataFrame(rows, columns=HISTORY), weights, 1.25)
+    settings = {"network": ["lenet", 1], "treatment": "ticket", "digest": "0" * 64}
+    return Unit(pd.DataFrame(rows, columns=HISTORY), weights, 1.25, settings, {"threads": 1})
 
 
 @pytest.fixture
@@ -47,7 +40,9 @@ def runs(tmp_path):
 
 
 def files(runs):
-    return sorted(path for path in runs.root.rglob("*") if path.is_file())
+    """Every file but the locks, which may stay."""
+    locks = runs.root / "locks"
+    return sorted(p for p in runs.root.rglob("*") if p.is_file() and p.parent != locks)
 
 
 def same(a, b):
@@ -56,61 +51,7 @@ def same(a, b):
     for name, tensors in a.weights.items():
         assert tensors.keys() == b.weights[name].keys()
         assert all(torch.equal(t, b.weights[name][n]) for n, t in tensors.items())
-
-
-# Keys ---------------------------------------------------------------------------------------------
-
-
-def test_a_refactoring_changes_no_key():
-    # A key that changes loses every finished run: where that is meant, raise NUMERICS.
-    assert store.NUMERICS == 1
-    assert key(SETTINGS) == PINNED
-
-
-def test_a_key_is_the_same_in_every_process():
-    code = (
-        "from lth_utils.recipes import *; from lth_utils.store import key; "
-        "print(key({'keep': ['1%'], 'parent': None, 'fractions': {'a': 0.2, 'b': 0.1}, 'seed': 3, "
-        "'recipe': Recipe('100it', 10, Adam(0.01))}))"
-    )
-    for hash_seed in "1":
-        environment = os.environ | {"PYTHONHASHSEED": hash_seed}
-        printed = subprocess.run(
-            [sys.executable, "-c", code],
-            capture_output=True,
-            text=True,
-            env=environment,
-            check=True,
-        )
-        assert printed.stdout.strip() == PINNED
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"seed": 4},
-        {"seed": "3"},
-        {"parent": "0"},
-        {"keep": ()},
-        {"fractions": {"a": 0.1, "b": 0.2}},
-        {"recipe": replace(SETTINGS["recipe"], optimiser=Adam(0.01, eps=1e-7))},
-        {"more": 1},
-    ],
-    ids=lambda c: f"{c}"[:30],
-)
-def test_other_settings_have_another_key(changes):
-    assert key(SETTINGS | changes) != key(SETTINGS)
-
-
-def test_another_version_of_the_numerics_finds_nothing_of_the_old(monkeypatch):
-    old = key(SETTINGS)
-    monkeypatch.setattr(store, "NUMERICS", 2)
-    assert key(SETTINGS) != old
-
-
-def test_what_has_no_canonical_text_cannot_be_part_of_a_key():
-    with pytest.raises(TypeError, match="cannot be part of a key"):
-        key({"function": print})
+    assert (a.settings, a.provenance) == (b.settings, b.provenance)
 
 
 # Writing and reading ------------------------------------------------------------------------------
@@ -128,6 +69,24 @@ def test_what_is_read_is_what_was_written(runs, unit):
 def test_a_unit_without_weights_comes_back_without_weights(runs, unit):
     runs.save(NAME, replace(unit, weights={}))
     same(runs.load(NAME), replace(unit, weights={}))
+
+
+def test_settings_are_kept_as_their_key_has_them(runs, unit):
+    runs.save(NAME, replace(unit, settings={"b": (1.0, None), "a": {"é": True}}))
+    assert runs.load(NAME).settings == {"b": [1, None], "a": {"é": True}}
+
+
+def test_a_unit_says_nothing_of_itself_unless_it_is_told(runs, unit):
+    runs.save(NAME, Unit(unit.history, unit.weights, 2.0))
+    assert runs.load(NAME).settings == runs.load(NAME).provenance == {}
+
+
+def test_weights_that_are_views_of_one_piece_of_memory_are_kept(runs, unit):
+    flat = torch.arange(12.0)
+    views = {"a": flat[:6].view(1, 2, 3), "b": flat[6:].view(1, 6), "c": flat.view(1, 12)}
+    views["d"] = torch.ones(1, 1).expand(1, 4)
+    runs.save(NAME, replace(unit, weights={"end": views}))
+    same(runs.load(NAME), replace(unit, weights={"end": views}))
 
 
 def test_a_loss_that_is_not_a_number_comes_back_as_it_was(runs, unit):
@@ -149,7 +108,7 @@ def test_whoever_finishes_first_is_kept(runs, unit):
     runs.save(NAME, unit)
     runs.save(NAME, replace(unit, seconds=9.0, weights={}))
     same(runs.load(NAME), unit)
-    assert len(list(runs.root.iterdir())) == 1  # and the second left nothing behind
+    assert {path.parent.name for path in files(runs)} == {NAME}  # the second left nothing behind
 
 
 def test_runs_are_kept_where_the_environment_says(tmp_path, monkeypatch):
@@ -178,60 +137,140 @@ def empty(path):
     path.write_bytes(b"")
 
 
+def saved(runs, unit):
+    runs.save(NAME, unit)
+    return runs.root / NAME[:2] / NAME
+
+
+def is_noticed(runs):
+    with pytest.warns(UserWarning, match="damaged and is computed again"):
+        return runs.load(NAME) is None
+
+
 @pytest.mark.parametrize("damage", [flip, truncate, empty, os.remove])
 @pytest.mark.parametrize("file", FILES)
 def test_a_damaged_unit_is_noticed_removed_and_saved_again(runs, unit, file, damage):
-    runs.save(NAME, unit)
-    [path] = [p for p in files(runs) if p.name == file]
-    damage(path)
-    with pytest.warns(UserWarning, match="damaged and is computed again"):
-        assert runs.load(NAME) is None
+    damage(saved(runs, unit) / file)
+    assert is_noticed(runs)
     assert files(runs) == []
     runs.save(NAME, unit)
     same(runs.load(NAME), unit)
 
 
-@pytest.mark.parametrize("text", ["null", "[]", "{}", '{"digests": null, "seconds": 1}', "\udc80"])
+@pytest.mark.parametrize("file", FILES)
+def test_every_flipped_bit_and_every_truncation_is_noticed(runs, unit, file, monkeypatch):
+    monkeypatch.setattr(Store, "_remove", lambda *args: None)  # else a thousand copies are needed
+    path = saved(runs, unit) / file
+    data = path.read_bytes()
+    places = range(0, len(data), 1 if file == "unit.json" else 1 + len(data) // 200)
+    damages = [data[:i] for i in places]
+    damages += [data[:i] + bytes([data[i] ^ (1 << i % 8)]) + data[i + 1 :] for i in places]
+    damages += [data + b"\n", data + b"\0", data * 2]
+    for damaged in damages:
+        path.write_bytes(damaged)
+        assert is_noticed(runs)
+    path.write_bytes(data)
+    same(runs.load(NAME), unit)
+
+
+def test_no_other_text_with_the_same_meaning_passes_for_the_note(runs, unit):
+    path = saved(runs, unit) / "unit.json"
+    note = json.loads(path.read_text())
+    path.write_text(json.dumps(note))
+    assert is_noticed(runs)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "null", "[]", "{}", '{"digests": null, "seconds": 1}', "\udc80"]
+)
 def test_a_note_that_is_not_a_note_is_damage_too(runs, unit, text):
-    runs.save(NAME, unit)
-    [note] = [p for p in files(runs) if p.name == "unit.json"]
-    note.write_bytes(text.encode(errors="surrogateescape"))
-    with pytest.warns(UserWarning, match="computed again"):
+    (saved(runs, unit) / "unit.json").write_bytes(text.encode(errors="surrogateescape"))
+    assert is_noticed(runs)
+
+
+def test_a_file_of_another_unit_is_noticed(runs, unit):
+    other = key({"seed": 1})
+    runs.save(other, replace(unit, seconds=2.0, history=unit.history[:2]))
+    theirs = runs.root / other[:2] / other
+    for file in ("history.csv", "unit.json"):
+        shutil.copy(theirs / file, saved(runs, unit) / file)
+        assert is_noticed(runs)
+    shutil.copytree(theirs, runs.root / NAME[:2] / NAME)
+    assert is_noticed(runs)
+
+
+def test_an_empty_folder_a_file_too_many_and_a_file_in_its_place_are_damage(runs, unit):
+    (runs.root / NAME[:2] / NAME).mkdir(parents=True)
+    assert is_noticed(runs)
+    (saved(runs, unit) / "more.safetensors").touch()
+    assert is_noticed(runs)
+    (saved(runs, unit) / "more").mkdir()
+    assert is_noticed(runs)
+    shutil.rmtree(saved(runs, unit))
+    (runs.root / NAME[:2] / NAME).touch()
+    assert is_noticed(runs)
+    same_place = saved(runs, unit) / "end.safetensors"
+    same_place.unlink()
+    same_place.mkdir()
+    assert is_noticed(runs)
+    assert files(runs) == []
+
+
+def test_looking_at_the_folder_in_a_file_browser_costs_no_results(runs, unit):
+    (saved(runs, unit) / ".DS_Store").write_bytes(b"icons")
+    same(runs.load(NAME), unit)
+
+
+def test_what_cannot_be_read_just_now_is_not_thrown_away(runs, unit, monkeypatch):
+    saved(runs, unit)
+
+    def fails(*args, **options):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pathlib.Path.read_bytes", fails)
+        with pytest.raises(InputError, match="cannot be read from .*Too many open files"):
+            runs.load(NAME)
+    same(runs.load(NAME), unit)
+
+
+def test_a_unit_that_another_process_removes_meanwhile_is_no_damage(runs, unit, monkeypatch):
+    folder = saved(runs, unit)
+    monkeypatch.setattr(store, "_read", lambda f: (shutil.rmtree(f), open(f))[1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
         assert runs.load(NAME) is None
-
-
-def test_no_flipped_bit_of_the_note_changes_the_numbers(runs, unit):
-    unit = replace(unit, weights={})
-    runs.save(NAME, unit)
-    [note] = [p for p in files(runs) if p.name == "unit.json"]
-    whole = note.read_bytes()
-    noticed = 0
-    for i in range(len(whole)):
-        runs.save(NAME, unit)
-        note.write_bytes(whole[:i] + bytes([whole[i] ^ (1 << i % 8)]) + whole[i + 1 :])
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            back = runs.load(NAME)
-        noticed += back is None
-        if back is not None:
-            same(back, unit)
-    assert noticed > len(whole) / 2
+    assert not folder.exists()
 
 
 # Interruption -------------------------------------------------------------------------------------
 
+STEPS = ["store.write", "store.digest", "store.pack", "store.sync", "store.os.replace"]
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
-@pytest.mark.parametrize("at", ["save_file", "_digest", "os.replace"])
-def test_an_interrupted_save_leaves_nothing_behind(runs, unit, monkeypatch, at, error):
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize(
+    ("error", "expected", "message"),
+    [
+        (KeyboardInterrupt(), KeyboardInterrupt, None),
+        (OSError(errno.ENOSPC, "No space left"), InputError, "No space left.*intact: make room"),
+        (OSError(errno.EDQUOT, "Quota exceeded"), InputError, "Quota .*intact: make room"),
+        (OSError(errno.EACCES, "Denied"), InputError, "Denied.*intact: make it writable"),
+        (OSError(errno.EROFS, "Read-only"), InputError, "Read-only.*LTH_RUNS or --runs"),
+    ],
+    ids=["interrupt", "full", "quota", "denied", "read-only"],
+)
+def test_an_interrupted_save_leaves_nothing_behind(
+    runs, unit, monkeypatch, step, error, expected, message
+):
     def stop(*args, **options):
-        raise error("stopped")
+        raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr(f"lth_utils.store.{at}", stop)
-        with pytest.raises(error):
+        patch.setattr(f"lth_utils.{step}", stop)
+        with pytest.raises(expected, match=message):
             runs.save(NAME, unit)
-    assert files(runs) == []
+    assert files(runs) == [] and list(runs.root.glob("scratch/*")) == []
     assert runs.load(NAME) is None
     runs.save(NAME, unit)
     same(runs.load(NAME), unit)
@@ -242,12 +281,15 @@ def test_what_a_killed_process_left_is_no_finished_unit(runs, unit):
         "import os, pandas as pd\n"
         "from lth_utils import store\n"
         f"runs = store.Store({str(runs.root)!r})\n"
-        "store._digest = lambda path: os._exit(9)\n"
+        "store.digest = lambda path: os._exit(9)\n"
         f"runs.save({NAME!r}, store.Unit(pd.DataFrame([[0]]), {{}}, 1.0))\n"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 9
     assert runs.load(NAME) is None
     runs.save(NAME, unit)
+    same(runs.load(NAME), unit)
+    [left] = runs.gc()
+    assert left.kind == "scratch"
     same(runs.load(NAME), unit)
 
 
@@ -263,23 +305,3 @@ def test_the_note_says_how_long_it_took_outside_the_history(runs, unit):
     [note] = [p for p in files(runs) if p.name == "unit.json"]
     assert json.loads(note.read_text())["seconds"] == 1.25
     assert "seconds" not in unit.history
-
-
-def test_an_edited_criterion_is_not_given_the_results_of_the_old_one():
-    def power(k, default=2):
-        def score(layer, default=default):
-            return [w**k for w in layer]
-
-        return score
-
-    assert identity(power(1)) == identity(power(1))
-    assert len({identity(power(1)), identity(power(-1)), identity(power(1, default=3))}) == 3
-    assert identity(magnitude.scores) == "magnitude"  # the package's own go by name
-
-
-def test_a_criterion_with_a_comprehension_is_the_same_in_the_next_session():
-    source = "def score(layer):\n    return [abs(w) for w in layer]"
-    first, second = {"__name__": "notebook"}, {"__name__": "notebook"}
-    exec(source, first)
-    exec(source, second)
-    assert identity(first["score"]) == identity(second["score"])

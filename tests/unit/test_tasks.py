@@ -178,13 +178,6 @@ def test_controls_are_due_at_their_levels_and_at_the_last(toy_task):
     assert toy_task.arms_at(2, 3, names) == names
 
 
-def test_a_prediction_grows_with_what_is_asked_for(toy_task):
-    long = replace(toy_task, recipe=replace(toy_task.recipe, duration="2000it"))
-    little = long.predict(levels=0, seeds=[0], treatments=("ticket",))
-    much = long.predict(levels=4, seeds=range(25))
-    assert 0 < little < much
-
-
 def test_networks_are_trained_where_the_environment_says(monkeypatch):
     monkeypatch.setenv("LTH_DEVICE", "meta")
     assert tasks.device() == torch.device("meta")

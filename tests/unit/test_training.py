@@ -9,13 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lth_utils import models, training
+from lth_utils import models
 from lth_utils.datasets import Split
 from lth_utils.errors import InputError
 from lth_utils.masks import Mask
 from lth_utils.randomness import stream
 from lth_utils.recipes import SGD, Adam, Augment, Recipe, Schedule
-from lth_utils.training import Run, evaluate, train
+from lth_utils.training import Run, _dense, evaluate, train
+from lth_utils.training._batches import Order, augmentation, augmented
 
 ADAM, PLAIN = Adam(0.01), SGD(0.1)
 HEAVY = SGD(0.1, momentum=0.9, decay=0.01)
@@ -53,7 +54,19 @@ def same(a, b, **tolerance):
 
 def batches(data, recipe, seeds, copies=None, first=0, last=None):
     last = recipe.iterations(len(data.train)) if last is None else last
-    return training._batches(data.train, recipe, seeds, copies or [0] * len(seeds), first, last)
+    copies = copies or [0] * len(seeds)
+    orders = [Order(seed, copy, len(data.train)) for seed, copy in zip(seeds, copies, strict=True)]
+    index = np.stack([order.batches(first, last, recipe.batch) for order in orders], axis=1)
+    for i, iteration in enumerate(range(first, last)):
+        pictures, labels = data.train.images[index[i]], data.train.labels[index[i]]
+        if recipe.augment:
+            pictures = shaken(pictures, recipe.augment, seeds, copies, iteration)
+        yield pictures, labels
+
+
+def shaken(images, augment, seeds, copies, iteration):
+    draws = augmentation(seeds, copies, iteration, iteration + 1, images.shape[1])
+    return augmented(images, augment, torch.from_numpy(draws[0]))
 
 
 # Pruned stays pruned ------------------------------------------------------------------------------
@@ -274,12 +287,13 @@ def test_mistake_2_choosing_the_best_step_on_the_test_set(net, start, mask, toy,
         return evaluate(model, weights, data, split, **options)
 
     def count(iterations):
-        done[0] += 1
+        done[0] += iterations
 
-    monkeypatch.setattr(training, "evaluate", watched)
-    run = train(net, start, mask, toy, recipe(), [0, 1, 2], progress=count)
-    assert done == [20]
-    assert [step for split, step in seen if split == "test"] == [20, 20]  # early stop, and end
+    monkeypatch.setattr(_dense, "evaluate", watched)
+    run = train(net, start, mask, toy, recipe(), [0, 1, 2], progress=count, threads=2)
+    assert done == [60]
+    # Three members, each at its early stop and at its end.
+    assert [step for split, step in seen if split == "test"] == [60] * 6
     moments = run.history[run.history.split == "test"].moment.unique().tolist()
     assert moments == ["early stop", "end"]
 
@@ -320,7 +334,8 @@ def test_report_says_which_splits_are_looked_at(net, start, mask, toy):
 def test_progress_counts_the_iterations_of_all_members(net, start, mask, toy):
     done = []
     train(net, start, mask, toy, recipe(), [0, 1, 2], begin="5it", progress=done.append)
-    assert done == [3] * 15
+    assert sum(done) == 3 * 15
+    assert 0 not in done
 
 
 # Snapshots and runs -------------------------------------------------------------------------------
@@ -415,11 +430,13 @@ def test_the_order_does_not_depend_on_the_population_or_on_where_it_begins(numbe
         assert torch.equal(labels(numbered, how, [3, 4, 5], first=first), together[:, 10 * first :])
 
 
-def test_indices_that_travel_in_blocks_skip_and_repeat_nothing(numbered):
+def test_an_order_taken_in_stretches_skips_and_repeats_nothing(numbered):
     how = recipe(25)
     whole = labels(numbered, how, [0])
-    blocks = training._batches(numbered.train, how, [0], [0], 0, 25, block=7)
-    assert torch.equal(torch.cat([b for _, b in blocks], dim=1), whole)
+    order = Order(0, 0, len(numbered.train))
+    cuts = itertools.pairwise([0, 7, 8, 20, 25])
+    pieces = [numbered.train.labels[order.batches(a, b, how.batch).ravel()] for a, b in cuts]
+    assert torch.equal(torch.cat(pieces), whole[0])
 
 
 def test_copies_differ_in_their_order_and_copy_0_is_the_default(numbered):
@@ -483,17 +500,17 @@ def test_augmentation_only_mirrors_and_shifts_and_keeps_labels(make_dataset, fli
 
 def test_no_flip_and_no_crop_is_the_identity(make_dataset):
     images = make_dataset(6, 5, 5, shape=(2, 5, 4)).train.images.view(2, 3, 2, 5, 4)
-    assert torch.equal(training._augment(images, Augment(), [0, 1], [0, 0], 3), images)
+    assert torch.equal(shaken(images, Augment(), [0, 1], [0, 0], 3), images)
 
 
 def test_each_member_copy_and_iteration_has_its_own_augmentation(make_dataset):
     images = make_dataset(40, 5, 5, shape=(1, 6, 6)).train.images.expand(4, 40, 1, 6, 6)
-    one = training._augment(images, Augment(True, 2), [0, 0, 1, 0], [0, 0, 0, 1], 3)
+    one = shaken(images, Augment(True, 2), [0, 0, 1, 0], [0, 0, 0, 1], 3)
     assert torch.equal(one[0], one[1])
     assert not torch.equal(one[0], one[2]) and not torch.equal(one[0], one[3])
-    alone = training._augment(images[:1], Augment(True, 2), [1], [0], 3)
+    alone = shaken(images[:1], Augment(True, 2), [1], [0], 3)
     assert torch.equal(alone[0], one[2])
-    later = training._augment(images[:1], Augment(True, 2), [1], [0], 4)
+    later = shaken(images[:1], Augment(True, 2), [1], [0], 4)
     assert not torch.equal(later, alone)
 
 

@@ -1,0 +1,152 @@
+"""Costs: the seconds and the memory that trainings will take, known before they start."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+import torch
+from torch import nn
+
+from lth_utils import models, training
+from lth_utils.errors import InputError
+from lth_utils.masks import Mask
+
+if TYPE_CHECKING:
+    from lth_utils.tasks import Task
+
+CONTAINER = Path("/sys/fs/cgroup")
+
+SHARE = 0.8
+"""How much of the free memory a study may plan with; other programs want some, too."""
+
+
+# Seconds ------------------------------------------------------------------------------------------
+
+LOOK = 200
+"""Images looked at to find out how long a look at the validation set takes."""
+
+
+def pace(task: Task, density: float = 1.0, members: int = 1) -> tuple[float, float]:
+    """How long a training takes here, from a few iterations run now.
+
+    Args:
+        task: at its scale, with its data loaded.
+        density: share kept of every layer.
+        members: how many train side by side.
+
+    Returns:
+        Seconds for an iteration of one member, and for its look at the validation set.
+    """
+    seeds = tuple(range(members))
+    start = task.init(seeds)
+    generator = torch.Generator().manual_seed(0)
+    shapes = task.dense_mask(seeds).shapes
+    kept = {n: torch.rand(members, *s, generator=generator) < density for n, s in shapes.items()}
+    data = task.data.subset(len(task.data.train), min(LOOK, len(task.data.val)))
+    recipe = replace(task.recipe, every=f"{max(1, task.iterations)}it")
+
+    def taste(iterations: int) -> float:
+        began = time.perf_counter()
+        training.train(
+            task.model, start, Mask(kept), data, recipe, seeds, end=iterations, report=()
+        )
+        return time.perf_counter() - began
+
+    taste(0)  # the first time of anything is slow
+    still = taste(0)
+    steps = 1
+    while (spent := taste(steps) - still) < 0.1 and 2 * steps <= task.iterations:
+        steps *= 2
+    look = still / 3 / members * len(task.data.val) / len(data.val)  # three looks in each taste
+    return max(spent, 0.0) / max(steps, 1) / members, look
+
+
+# Memory -------------------------------------------------------------------------------------------
+
+
+def members_at_once(task: Task, snapshots: int = 0) -> int:
+    """How many members of a task to train together.
+
+    On a CPU more than one for every thread gain nothing, and each piece is stored when it is
+    done; a GPU is filled. Never more than fit in the memory that is free.
+
+    Args:
+        task: at its scale, with its data loaded.
+        snapshots: how many steps each member keeps.
+
+    Raises:
+        InputError: not even one fits.
+    """
+    device = task.data.train.images.device
+    shared, each = needed(task, snapshots)
+    room = SHARE * available(device) - shared
+    if room < each:
+        raise InputError(
+            f"Training {task.title} is predicted to need {_size(shared + each)} at its peak, and "
+            f"{_size(SHARE * available(device))} can be had: free some memory, or take a smaller "
+            "batch or width."
+        )
+    wish = max(5, torch.get_num_threads()) if device.type == "cpu" else math.inf
+    return int(min(wish, room // each))
+
+
+def needed(task: Task, snapshots: int = 0) -> tuple[int, int]:
+    """Bytes that a training of the task will take at its peak, beside the data already loaded.
+
+    Returns:
+        What all members share, and what each member adds.
+    """
+    model, recipe, data = task.model, task.recipe, task.data
+    weights = sum(math.prod(shape) for shape in models.shapes(model).values())
+    prunable = sum(math.prod(model.get_parameter(n).shape) for n in models.prunable(model))
+    image = math.prod(data.input_shape)
+    total, largest = activity(model, data.input_shape)
+    # Weights at the start, in training and at the early stop, gradients, two moments of the
+    # optimiser, the result as each member's and as all members'; masks as booleans and as numbers.
+    each = 4 * weights * (8 + 2 * snapshots) + 6 * prunable
+    # What the backward pass needs of a batch, and what it makes of it.
+    each += 2 * 4 * recipe.batch * (image + total)
+    # One member looks at a chunk of images while the others train: a layer's input and output.
+    shared = 3 * 4 * training.chunk_of(model) * max(image, largest)
+    # The order of an epoch, drawn and sorted.
+    each += 4 * 8 * len(data.train)
+    return shared, each
+
+
+def activity(model: nn.Module, input_shape: tuple[int, ...]) -> tuple[int, int]:
+    """Numbers that the layers of a network put out for one image: of all together, and of the
+    layer that puts out most."""
+    counts = []
+
+    def add(module: nn.Module, inputs: object, output: torch.Tensor) -> None:
+        counts.append(output[0].numel())
+
+    shadow = copy.deepcopy(model).to("meta").eval()
+    for module in shadow.modules():
+        if not list(module.children()):
+            module.register_forward_hook(add)
+    shadow(torch.empty(2, *input_shape, device="meta"))
+    return sum(counts), max(counts)
+
+
+def available(device: torch.device) -> int:
+    """Bytes free on a device; on the CPU within what the container, if any, allows."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    free = psutil.virtual_memory().available
+    try:
+        allowed = int((CONTAINER / "memory.max").read_text())  # "max" where there is no limit
+        used = int((CONTAINER / "memory.current").read_text())
+    except (OSError, ValueError):
+        return free
+    return min(free, max(0, allowed - used))
+
+
+def _size(count: float) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

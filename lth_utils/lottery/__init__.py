@@ -1,0 +1,9 @@
+"""Iterative magnitude pruning: how winning tickets are found (Frankle and Carbin, 2019).
+
+:func:`imp` is the whole procedure: train, prune, rewind, repeat. At every level it also trains the
+controls, on the same seeds. What it trains is kept in a store, unit by unit; it can be trained
+here, by other processes or on other machines.
+"""
+
+from lth_utils.lottery._imp import Lottery, Ticket, imp, predict
+from lth_utils.lottery._units import TABLE

@@ -1,0 +1,279 @@
+"""The procedure, and what it gives back."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+from safetensors.torch import save_file
+from tqdm.auto import tqdm
+
+from lth_utils import controls, costs, pruning
+from lth_utils.controls import Arm, Situation
+from lth_utils.errors import InputError
+from lth_utils.lottery._units import Bench
+from lth_utils.masks import Mask
+from lth_utils.models import Weights
+from lth_utils.pruning import Criterion
+from lth_utils.store import Store, identity
+from lth_utils.tasks import Task
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """A sparse network before it is trained: R starts and R masks."""
+
+    level: int
+    start: Weights
+    mask: Mask
+    rewind: str
+
+
+@dataclass(frozen=True)
+class Lottery:
+    """What :func:`imp` gives back.
+
+    Attributes:
+        task: at the scale that was run.
+        table: tidy; columns study, treatment, level, density, replicate, moment (``early stop``
+            or ``end``), step, split, metric and value.
+        curves: the same columns, for moment ``during``: validation at the recipe's cadence.
+        tickets: one for each level from 1, each with R members.
+        paths: how many trainings went which way: ``"dense"``, ``"sparse"`` and so on; see
+            :mod:`lth_utils.training`.
+        seconds: wall time of all these trainings, whether they were run now or before.
+    """
+
+    task: Task
+    table: pd.DataFrame
+    curves: pd.DataFrame
+    tickets: list[Ticket]
+    paths: Mapping[str, int] = field(compare=False)
+    seconds: float = field(compare=False)
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Write the tables as CSV and the masks, eight weights a byte, as safetensors.
+
+        Raises:
+            InputError: the folder cannot be made or written.
+        """
+        folder = Path(folder)
+        masks = {
+            f"level{ticket.level:02}/{name}": bits
+            for ticket in self.tickets
+            for name, bits in ticket.mask.pack().items()
+        }
+        paths = [folder / name for name in ("table.csv", "curves.csv", "masks.safetensors")]
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self.table.to_csv(paths[0], index=False)
+            self.curves.to_csv(paths[1], index=False)
+            paths[2].unlink(missing_ok=True)  # of an earlier run
+            if masks:
+                save_file(masks, paths[2])
+        except OSError as error:
+            raise InputError(
+                f"Results cannot be written to {folder} ({error.strerror}); choose another folder."
+            ) from error
+        return [path for path in paths if path.exists()]
+
+
+def imp(
+    task: Task,
+    levels: int | None = None,
+    seeds: Sequence[int] | None = None,
+    rewind: str = "0it",
+    treatments: Sequence[str] = ("ticket", "reinit", "random mask"),
+    criterion: Criterion | str = pruning.magnitude,
+    fractions: float | Mapping[str, float] | None = None,
+    scope: str | None = None,
+    store: Store | None = None,
+    executor: Executor | None = None,
+    progress: bool | None = None,
+) -> Lottery:
+    """Find tickets by iterative pruning, and train each beside its controls.
+
+    One-shot pruning is ``levels=1`` with the whole of ``fractions`` at once; pruning with
+    fine-tuning is ``treatments=("fine-tune",)``.
+
+    Args:
+        task: at the scale to run, for instance ``lth.tasks.LENET_MNIST.at("live")``.
+        levels: how many times to prune; the task's by default.
+        seeds: one for each replicate; the task's by default.
+        rewind: the step to which a ticket's weights are rewound.
+        treatments: names in :data:`lth_utils.controls.TREATMENTS`. The trained weights of the
+            first are what is pruned next; the others are controls and decide nothing.
+        criterion: what decides which weights go, or its name.
+        fractions: share of the remaining weights that a level removes; the task's by default.
+        scope: ``"layer"`` or ``"global"``; the task's by default.
+        store: where finished units are kept; the default store if None.
+        executor: where to train, one unit a call, as :mod:`lth_utils.executors` or any library
+            makes it; by default here, on all cores or the GPU. Results do not depend on it.
+        progress: whether to show a bar; by default unless ``LTH_PROGRESS`` is 0.
+
+    Raises:
+        InputError: an unknown treatment or criterion, negative levels, an impossible fraction.
+    """
+    store = store or Store()
+    design = _Design.of(task, levels, seeds, rewind, treatments, criterion, fractions, scope)
+    trainings = len(design.seeds) * sum(map(len, design.plan.values()))
+    with tqdm(total=trainings * task.iterations, **_bar(progress)) as bar:
+        bench = Bench(task, design.seeds, design.settings, store, executor, bar)
+        try:
+            tickets = _search(design, bench)
+        except KeyboardInterrupt as stop:
+            stop.add_note(
+                f"Stopped: {bench.done} of {trainings} trainings are finished and stored in "
+                f"{store.root}. The same again goes on from there."
+            )
+            raise
+    everything = bench.table()
+    during = everything.moment == "during"
+    return Lottery(
+        task,
+        everything[~during].reset_index(drop=True),
+        everything[during].reset_index(drop=True),
+        tickets,
+        dict(bench.paths),
+        bench.seconds,
+    )
+
+
+def _search(design: _Design, bench: Bench) -> list[Ticket]:
+    """Train, prune, rewind, repeat."""
+    task, seeds, rewind = design.task, design.seeds, design.rewind
+    start, mask = task.init(seeds), task.dense_mask(seeds)
+    dense = found = bench.train({"dense": Arm(start, mask)}, 0, keep=(rewind,))
+    tickets = []
+    for level in range(1, design.levels + 1):
+        mask = design.criterion(
+            found.weights, mask, design.fractions, design.scope,
+            start=start, seeds=seeds, level=level,
+        )  # fmt: skip
+        now = Situation(
+            mask=mask,
+            start=start,
+            rewound=dense.at[rewind],
+            rewind=rewind,
+            trained=found.weights,
+            recipe=task.recipe,
+            seeds=seeds,
+            level=level,
+            draw=task.init,
+        )
+        arms = {name: controls.by_name(name)(now) for name in design.plan[level]}
+        chain = next(iter(arms))
+        if arms[chain].mask != mask:
+            raise InputError(
+                f"{chain!r} trains under another mask than the one that was found, so "
+                "it cannot be what is pruned next; name another treatment first."
+            )
+        found = bench.train(arms, level)
+        tickets.append(Ticket(level, now.rewound, mask, rewind))
+    return tickets
+
+
+def predict(
+    task: Task,
+    levels: int | None = None,
+    seeds: Sequence[int] | None = None,
+    rewind: str = "0it",
+    treatments: Sequence[str] = ("ticket", "reinit", "random mask"),
+    criterion: Criterion | str = pruning.magnitude,
+    fractions: float | Mapping[str, float] | None = None,
+    scope: str | None = None,
+    store: Store | None = None,
+) -> float:
+    """Seconds that :func:`imp` will take here for the same arguments, from a few iterations run
+    now. What is stored already takes none."""
+    design = _Design.of(task, levels, seeds, rewind, treatments, criterion, fractions, scope)
+    store = store or Store()
+    bench = Bench(task, design.seeds, design.settings, store, None, None)
+    keys = bench.keys(design.plan, design.rewind)
+    missing = Counter(level for (level, _, _), key in keys.items() if key not in store)
+    looks = -(-task.iterations // task.recipe.cadence(len(task.data.train))) + 4
+    members = min(len(design.seeds), 5)
+    total, measured = 0.0, 2.0
+    for level, count in sorted(missing.items()):
+        if design.density(level) < 0.7 * measured:  # a sparser network may train faster
+            measured = design.density(level)
+            iteration, look = costs.pace(task, measured, members)
+        total += count * (task.iterations * iteration + looks * look)
+    return total
+
+
+@dataclass(frozen=True)
+class _Design:
+    """What is to be trained, checked before anything is."""
+
+    task: Task
+    levels: int
+    seeds: tuple[int, ...]
+    rewind: str
+    criterion: Criterion
+    fractions: float | Mapping[str, float]
+    scope: str
+    settings: Mapping
+    """What of this a unit's key has to say."""
+    plan: Mapping[int, Sequence[str]]
+    """The treatments of each level, the one that is pruned next first; level 0 is dense."""
+
+    @classmethod
+    def of(
+        cls,
+        task: Task,
+        levels: int | None,
+        seeds: Sequence[int] | None,
+        rewind: str,
+        treatments: Sequence[str],
+        criterion: Criterion | str,
+        fractions: float | Mapping[str, float] | None,
+        scope: str | None,
+    ) -> _Design:
+        levels = task.levels if levels is None else levels
+        if levels < 0:
+            raise InputError(f"The number of levels is 0 or more; got {levels}.")
+        seeds = task.seeds if seeds is None else tuple(map(int, seeds))
+        if not seeds or len(set(seeds)) != len(seeds):
+            raise InputError(f"Replicates need different seeds, at least one; got {list(seeds)}.")
+        if not treatments:
+            raise InputError("Name at least one treatment; the first is the one pruned further.")
+        for name in treatments:
+            controls.by_name(name)
+        if isinstance(criterion, str):
+            criterion = pruning.by_name(criterion)
+        fractions = task.fractions if fractions is None else fractions
+        scope = scope or task.scope
+        pruning.check(task.dense_mask(seeds[:1]), fractions, scope)
+        settings = {
+            "chain": treatments[0],
+            "criterion": identity(criterion.scores),
+            "fractions": fractions,
+            "scope": scope,
+            "rewind": str(rewind),
+        }
+        plan = {level: task.arms_at(level, levels, treatments) for level in range(1, levels + 1)}
+        return cls(
+            task, levels, seeds, str(rewind), criterion, fractions, scope, settings,
+            {0: ["dense"], **plan},
+        )  # fmt: skip
+
+    def density(self, level: int) -> float:
+        """Share of the prunable weights that is kept at a level, up to rounding."""
+        shapes = self.task.dense_mask(self.seeds[:1]).shapes
+        shares = pruning.check(self.task.dense_mask(self.seeds[:1]), self.fractions, self.scope)
+        sizes = {name: math.prod(shape) for name, shape in shapes.items()}
+        kept = sum(size * (1 - shares[name]) ** level for name, size in sizes.items())
+        return kept / sum(sizes.values())
+
+
+def _bar(progress: bool | None) -> dict:
+    if progress is None:
+        progress = os.environ.get("LTH_PROGRESS", "1") != "0"
+    return {"disable": not progress, "unit": "it", "unit_scale": True, "leave": False}

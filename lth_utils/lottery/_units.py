@@ -1,0 +1,324 @@
+"""The units of a study: what each is called, where it is trained, and that it is kept."""
+
+from __future__ import annotations
+
+import functools
+import os
+import pickle
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import BrokenExecutor, Executor, as_completed
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from lth_utils import controls, costs
+from lth_utils.controls import Arm
+from lth_utils.errors import DataError, InputError
+from lth_utils.masks import Mask
+from lth_utils.randomness import GENERATOR
+from lth_utils.store import Store, Unit, identity, is_own, key
+from lth_utils.tasks import Task
+from lth_utils.training import Run
+
+TABLE = [
+    "study", "treatment", "level", "density", "replicate",
+    "moment", "step", "split", "metric", "value",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Wanted:
+    """One unit that a study needs: a replicate of a treatment of a level."""
+
+    treatment: str
+    seed: int
+    settings: Mapping
+    key: str
+    arm: Arm
+    """Its own weights and mask, R = 1."""
+    is_chain: bool
+    """Whether the next level is pruned from its weights."""
+
+
+class Bench:
+    """Where the arms of a level are trained, and what has been trained is kept."""
+
+    def __init__(
+        self,
+        task: Task,
+        seeds: Sequence[int],
+        settings: Mapping,
+        store: Store,
+        executor: Executor | None,
+        bar: tqdm | None,
+    ):
+        self.task, self.seeds, self.settings, self.store = task, seeds, settings, store
+        self.executor, self.bar = executor, bar
+        self.parents = dict.fromkeys(seeds)
+        self.histories: list[pd.DataFrame] = []
+        self.paths: Counter[str] = Counter()
+        self.seconds = 0.0
+        # Of the study's own making: a unit that is trained alone because the others are there
+        # already must not come out differently.
+        self.threads = max(1, torch.get_num_threads() // len(seeds))
+
+    @property
+    def done(self) -> int:
+        """How many units are finished, now or before."""
+        return sum(self.paths.values())
+
+    def train(self, arms: Mapping[str, Arm], level: int, keep: Iterable[str] = ()) -> Run:
+        """Train every arm for every seed; give back the first arm, the parent of what follows."""
+        self.bar.set_description(f"level {level}")
+        keep = tuple(map(str, keep))
+        wanted = list(self._wanted(arms, level, keep))
+        runs: dict[Wanted, Run] = {}
+
+        def arrived(unit: Wanted, run: Run) -> None:
+            runs[unit] = run
+            self.paths.update(run.paths)
+
+        compute = self._here if self.executor is None else self._elsewhere
+        while missing := [unit for unit in wanted if unit not in runs]:
+            for unit in missing:
+                if (run := self._load(unit)) is not None:
+                    self.bar.update(self.task.iterations)
+                    arrived(unit, run)
+            missing = [unit for unit in missing if unit not in runs]
+            for unit, run in compute(missing, keep):
+                arrived(unit, run)
+            # The rest is being computed by another process: it is waited for, holding nothing.
+            if others := [unit for unit in missing if unit not in runs]:
+                self.store.wait(others[0].key)
+
+        for unit in wanted:
+            self.histories.append(
+                runs[unit].history.assign(
+                    study=self.task.name,
+                    treatment=unit.treatment,
+                    level=level,
+                    density=unit.arm.mask.density.item(),
+                    replicate=unit.seed,
+                )
+            )
+        chain = [unit for unit in wanted if unit.is_chain]
+        self.parents = {unit.seed: unit.key for unit in chain}
+        return Run.cat([runs[unit] for unit in chain])
+
+    def table(self) -> pd.DataFrame:
+        """Everything that was trained."""
+        return pd.concat(self.histories, ignore_index=True)[TABLE]
+
+    def keys(
+        self, plan: Mapping[int, Sequence[str]], rewind: str
+    ) -> dict[tuple[int, str, int], str]:
+        """The key of every unit of a plan, by level, treatment and seed: known before any is
+        trained, for a key says what was done and not what came of it."""
+        keys, before = {}, self.parents
+        for level, names in plan.items():
+            keep = (rewind,) if level == 0 else ()
+            for name in names:
+                for seed in self.seeds:
+                    settings = self._settings(name, level, seed, keep)
+                    keys[level, name, seed] = key(settings)
+            self.parents = {seed: keys[level, names[0], seed] for seed in self.seeds}
+        self.parents = before
+        return keys
+
+    # What is wanted -----------------------------------------------------------------------------
+
+    def _wanted(self, arms: Mapping[str, Arm], level: int, keep: Sequence[str]) -> Iterator[Wanted]:
+        chain = next(iter(arms))
+        for treatment, arm in arms.items():
+            for i, seed in enumerate(self.seeds):
+                settings = self._settings(treatment, level, seed, keep)
+                alone = Arm(
+                    {name: w[i : i + 1] for name, w in arm.start.items()},
+                    arm.mask.member(i),
+                    arm.begin,
+                    arm.recipe,
+                )
+                is_chain = treatment == chain
+                yield Wanted(treatment, seed, settings, key(settings), alone, is_chain)
+
+    def _settings(self, treatment: str, level: int, seed: int, keep: Sequence[str]) -> dict:
+        # A dense network does not depend on how it will be pruned, so every way shares it.
+        pruning_settings = self.settings if level else {}
+        data = self.task.data
+        return {
+            "network": [self.task.network, self.task.width],
+            "data": [data.name, data.fingerprint, data.split_seed],
+            "images": [len(data.train), len(data.val), len(data.test)],
+            "recipe": self.task.recipe,
+            "generator": GENERATOR,
+            "treatment": treatment,
+            "level": level,
+            "seed": seed,
+            "keep": list(keep),
+            "parent": self.parents[seed],
+            **pruning_settings,
+            **self._own(treatment),
+        }
+
+    def _own(self, treatment: str) -> dict:
+        """What a name does not say of a reader's own network or treatment."""
+        own = {}
+        if is_own(type(self.task.model)):
+            own["model"] = repr(self.task.model)
+        if treatment in controls.TREATMENTS and is_own(controls.by_name(treatment)):
+            own["code"] = identity(controls.by_name(treatment))
+        return own
+
+    # What is there ------------------------------------------------------------------------------
+
+    def _load(self, wanted: Wanted) -> Run | None:
+        unit = self.store.load(wanted.key)
+        if unit is None:
+            return None
+        self.seconds += unit.seconds
+        device = self.task.data.train.labels.device
+        weights = {at: {n: w.to(device) for n, w in s.items()} for at, s in unit.weights.items()}
+        snapshots = {int(at): w for at, w in weights.items() if at != "end"}
+        recipe, images = wanted.arm.recipe or self.task.recipe, len(self.task.data.train)
+        locate = partial(recipe.iteration, images=images)
+        paths = (unit.provenance["path"],)
+        return Run(weights.get("end", {}), unit.history, snapshots, locate, paths)
+
+    def _keep(self, wanted: Wanted, run: Run, seconds: float) -> None:
+        # A control decides nothing, so nobody will ask for its weights.
+        weights = {}
+        if wanted.is_chain:
+            weights = {"end": run.weights} | {str(at): w for at, w in run.snapshots.items()}
+        provenance = {
+            "path": run.paths[0],
+            "device": self.task.data.train.labels.device.type,
+            "threads": self.threads,
+            "torch": torch.__version__,
+            "process": os.getpid(),
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        unit = Unit(run.history, weights, seconds, wanted.settings, provenance)
+        self.store.save(wanted.key, unit)
+        self.store.checkpoint(wanted.key).clear()
+        self.seconds += seconds
+
+    # Trained here, as populations ---------------------------------------------------------------
+
+    def _here(self, missing: Sequence[Wanted], keep: Sequence[str]) -> Iterator[tuple[Wanted, Run]]:
+        for piece in self._pieces(missing, keep):
+            with self.store.claim([unit.key for unit in piece]) as claim:
+                mine = []
+                for unit in piece:
+                    if unit.key not in claim.keys:
+                        continue
+                    if (run := self._load(unit)) is not None:  # finished since we looked
+                        self.bar.update(self.task.iterations)
+                        yield unit, run
+                    else:
+                        mine.append(unit)
+                if mine:
+                    yield from self._together(mine, keep)
+
+    def _pieces(self, missing: Sequence[Wanted], keep: Sequence[str]) -> Iterator[list[Wanted]]:
+        """Populations of what is trained alike, of a size that the machine likes and can hold."""
+        alike = defaultdict(list)
+        for unit in missing:
+            alike[unit.arm.begin, unit.arm.recipe].append(unit)
+        size = costs.members_at_once(self.task, len(keep))
+        for units in alike.values():
+            for at in range(0, len(units), size):
+                yield units[at : at + size]
+
+    def _together(
+        self, units: Sequence[Wanted], keep: Sequence[str]
+    ) -> Iterator[tuple[Wanted, Run]]:
+        arms, began = [unit.arm for unit in units], time.perf_counter()
+        run = self.task.train(
+            {n: torch.cat([arm.start[n] for arm in arms]) for n in arms[0].start},
+            Mask.cat([arm.mask for arm in arms]),
+            [unit.seed for unit in units],
+            arms[0].begin,
+            keep=keep,
+            recipe=arms[0].recipe,
+            progress=self.bar.update,
+            threads=self.threads,
+            checkpoints=[self.store.checkpoint(unit.key) for unit in units],
+        )
+        seconds = (time.perf_counter() - began) / len(units)
+        for i, unit in enumerate(units):
+            self._keep(unit, run.member(i), seconds)
+            yield unit, run.member(i)
+
+    # Trained elsewhere, one by one ----------------------------------------------------------------
+
+    def _elsewhere(
+        self, missing: Sequence[Wanted], keep: Sequence[str]
+    ) -> Iterator[tuple[Wanted, Run]]:
+        with self.store.claim([unit.key for unit in missing]) as claim:
+            mine = []
+            for unit in missing:
+                if unit.key not in claim.keys:
+                    continue
+                if (run := self._load(unit)) is not None:
+                    self.bar.update(self.task.iterations)
+                    yield unit, run
+                else:
+                    mine.append(unit)
+            parcel = pickle.dumps((self.task, self.task.data.fingerprint))
+            waiting = {
+                self.executor.submit(
+                    train_one, parcel, self.task.model, unit.arm, unit.seed, keep, self.threads
+                ): unit
+                for unit in mine
+            }
+            try:
+                for future in as_completed(waiting):
+                    unit = waiting[future]
+                    run, seconds = future.result()
+                    self._keep(unit, run, seconds)
+                    self.bar.update(self.task.iterations)
+                    yield unit, run
+            except BrokenExecutor as error:
+                raise InputError(
+                    "A worker process has died, for want of memory perhaps; what was finished is "
+                    "stored. Start again with fewer workers, and it goes on from there."
+                ) from error
+            finally:
+                for future in waiting:
+                    future.cancel()
+
+
+def train_one(
+    parcel: bytes,
+    model: torch.nn.Module,
+    arm: Arm,
+    seed: int,
+    keep: Sequence[str],
+    threads: int,
+) -> tuple[Run, float]:
+    """Train one unit, in whatever process this is; its run, and the seconds it took."""
+    task = _unpacked(parcel)
+    task.__dict__["model"] = model  # a reader's own network has no name that a worker knows
+    began = time.perf_counter()
+    run = task.train(
+        arm.start, arm.mask, [seed], arm.begin, keep=keep, recipe=arm.recipe, threads=threads
+    )
+    return run, time.perf_counter() - began
+
+
+@functools.lru_cache(maxsize=1)
+def _unpacked(parcel: bytes) -> Task:
+    """The task, with its data as this machine has it; kept, so that it is loaded once."""
+    task, fingerprint = pickle.loads(parcel)
+    if task.data.fingerprint != fingerprint:
+        raise DataError(
+            f"A worker found other data ({task.data.source}) than the process that it works for; "
+            "set LTH_DATA alike for both."
+        )
+    return task

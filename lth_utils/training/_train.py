@@ -1,0 +1,354 @@
+"""The training loop, and how several networks share a machine."""
+
+from __future__ import annotations
+
+import copy
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from lth_utils import models
+from lth_utils.datasets import Dataset
+from lth_utils.errors import InputError, unknown
+from lth_utils.masks import Mask
+from lth_utils.models import Weights
+from lth_utils.recipes import Recipe, Step
+from lth_utils.training import _dense, _sparse
+from lth_utils.training._plain import Plain
+from lth_utils.training._runs import Run
+from lth_utils.training._watch import Engine, Watch
+
+# Adam's averages of a gradient that has become exactly zero, as behind a dead unit, shrink until
+# they are denormal numbers, on which a CPU is many times slower. Zero serves as well. Set on
+# import because the threads of a pool inherit it from whoever starts them.
+torch.set_flush_denormal(True)
+
+STRETCH = 50
+"""Iterations at most between two moments at which a training can be left and taken up again."""
+
+CHECKPOINT_SECONDS = 60.0
+
+
+class Checkpoint(Protocol):
+    """A place for what an unfinished training needs to go on; see the store's."""
+
+    def save(self, tensors: Mapping[str, Tensor], note: Mapping) -> None: ...
+
+    def load(self) -> tuple[dict[str, Tensor], dict] | None: ...
+
+
+def train(
+    model: nn.Module,
+    start: Weights,
+    mask: Mask,
+    data: Dataset,
+    recipe: Recipe,
+    seeds: Sequence[int],
+    begin: Step | str | int = "0it",
+    end: Step | str | int | None = None,
+    keep: Iterable[Step | str | int] = (),
+    copies: Sequence[int] | None = None,
+    report: Sequence[str] = ("test",),
+    progress: Callable[[int], None] | None = None,
+    threads: int | None = None,
+    checkpoints: Sequence[Checkpoint] | None = None,
+) -> Run:
+    """Train R members of a network, each with its own weights, mask and order of the data.
+
+    Training continues the recipe at ``begin``: its rate schedule and its order of the data.
+    Momentum starts at zero. A pruned weight is zero at the start and after every step.
+
+    Args:
+        model: the network, used as a function; its own weights play no part.
+        start: weights to start from, tensors (R, \\*shape).
+        mask: which weights each member keeps.
+        data: the images; the validation split chooses the early stop, the splits in ``report``
+            are looked at only there and at the end.
+        recipe: how to train.
+        seeds: one for each member; a seed names the order of the data.
+        begin: where in the recipe to begin.
+        end: where to stop; the recipe's end by default.
+        keep: steps at which to keep a snapshot of the weights, for ``run.at[step]``.
+        copies: a number for each member; members of one seed with different numbers see the data
+            in different orders, with different augmentation. By default all are copy 0.
+        report: splits to report on at the early stop and at the end.
+        progress: called with the number of iterations just done, summed over members.
+        threads: how many threads one network may use on a CPU. By default the members share
+            all that PyTorch has.
+        checkpoints: one for each member. What they hold is taken up where it was left, to the
+            bit; once a minute, and when training is interrupted, they are written.
+
+    Raises:
+        InputError: weights, mask, seeds and steps do not fit each other.
+    """
+    members, images = len(seeds), len(data.train)
+    models.check_weights(model, start)
+    mask.check({n: tuple(start[n].shape[1:]) for n in models.prunable(model)}, members)
+    if len(next(iter(start.values()))) != members:
+        raise InputError(
+            f"There are {members} seeds for {len(next(iter(start.values())))} sets of weights."
+        )
+    for name, given in (("copy numbers", copies), ("checkpoints", checkpoints)):
+        if given is not None and len(given) != members:
+            raise InputError(f"There are {len(given)} {name} for {members} seeds.")
+
+    locate = partial(recipe.iteration, images=images)
+    first, last = locate(begin), locate("100%" if end is None else end)
+    if first > last:
+        raise InputError(f"Training would begin at iteration {first}, after its end at {last}.")
+    kept_at = sorted({locate(step) for step in keep})
+    if outside := [step for step in kept_at if not first <= step <= last]:
+        raise InputError(f"Iteration {outside[0]} cannot be kept: training is {first} to {last}.")
+    if strange := [split for split in report if split not in ("train", "val", "test")]:
+        raise unknown("split", strange[0], ("train", "val", "test"))
+
+    device = data.train.images.device
+    job = Job(
+        model=model,
+        start={n: w.detach().to(device) for n, w in start.items()},
+        mask=mask.to(device),
+        data=data,
+        recipe=recipe,
+        seeds=tuple(seeds),
+        copies=tuple(copies) if copies is not None else (0,) * members,
+        first=first,
+        last=last,
+        kept_at=tuple(kept_at),
+        report=tuple(report),
+        locate=locate,
+    )
+    # On a CPU every network is one thread's work. No product is then cut in pieces, the members
+    # need not wait for each other, and none depends on how many others there are. A GPU is filled
+    # by all members together.
+    alone = [job.member(i) for i in range(members)] if device.type == "cpu" else [job]
+    places = checkpoints or ()
+    courses = [
+        _course(part, places if part is job else places[i : i + 1]) for i, part in enumerate(alone)
+    ]
+    return Run.cat(_side_by_side(courses, threads, progress))
+
+
+@dataclass(frozen=True)
+class Job:
+    """A training of R members, checked and with every step an iteration."""
+
+    model: nn.Module
+    start: Weights
+    mask: Mask
+    data: Dataset
+    recipe: Recipe
+    seeds: tuple[int, ...]
+    copies: tuple[int, ...]
+    first: int
+    last: int
+    kept_at: tuple[int, ...]
+    report: tuple[str, ...]
+    locate: Callable[[Step | str | int], int]
+
+    @property
+    def device(self) -> torch.device:
+        return self.data.train.images.device
+
+    def member(self, i: int) -> Job:
+        """The training of one member alone."""
+        return replace(
+            self,
+            model=copy.deepcopy(self.model),  # its mode changes as it trains and is looked at
+            start={name: w[i : i + 1] for name, w in self.start.items()},
+            mask=self.mask.member(i),
+            seeds=self.seeds[i : i + 1],
+            copies=self.copies[i : i + 1],
+        )
+
+    def looks_at(self, iteration: int) -> bool:
+        """Whether the validation set is looked at before this iteration."""
+        every = self.recipe.cadence(len(self.data.train))
+        return iteration % every == 0 or iteration == self.last
+
+    def stops(self, after: int) -> list[int]:
+        """The iterations after ``after`` before which there is something to do."""
+        every = self.recipe.cadence(len(self.data.train))
+        stretch = STRETCH if models.is_stackable(self.model) else STRETCH // 10
+        regular = {*range(0, self.last, every), *range(0, self.last, stretch)}
+        wanted = {self.first, *regular, *self.kept_at, self.last}
+        return sorted(at for at in wanted if at > after and at >= self.first)
+
+
+# One training -------------------------------------------------------------------------------------
+
+Course = Generator[int, None, Run]
+"""A training that pauses: it yields the iterations just done, and returns the run."""
+
+
+def _course(job: Job, checkpoints: Sequence[Checkpoint]) -> Course:
+    engine = _engine(job)
+    progress = _Progress(job, engine)
+    if checkpoints and progress.resume(checkpoints):
+        yield (progress.at - job.first) * len(job.seeds)
+    taken_up, written = progress.at, time.monotonic()
+    try:
+        for stop in job.stops(progress.handled):
+            done = stop - progress.at
+            if done:
+                engine.advance(progress.at, stop)
+            progress.reach(stop)
+            if checkpoints and time.monotonic() - written > CHECKPOINT_SECONDS:
+                progress.save(checkpoints)
+                written = time.monotonic()
+            yield done * len(job.seeds)
+    except GeneratorExit:  # interrupted, between two steps
+        if checkpoints and progress.at > taken_up:
+            progress.save(checkpoints)
+        raise
+    return progress.run()
+
+
+def _engine(job: Job) -> Engine:
+    if _sparse.takes(job):
+        return _sparse.Sparse(job)
+    if _dense.takes(job):
+        return _dense.Dense(job)
+    return Plain(job)
+
+
+class _Progress:
+    """How far one training has come, and what has been seen and kept on the way."""
+
+    def __init__(self, job: Job, engine: Engine):
+        self.job, self.engine = job, engine
+        self.watch = Watch(engine, job.data, job.seeds, job.first)
+        self.snapshots: dict[int, Weights] = {}
+        self.at = job.first
+        self.handled = job.first - 1
+
+    def reach(self, iteration: int) -> None:
+        """Keep and look at what is wanted before ``iteration``."""
+        self.at = self.handled = iteration
+        if iteration in self.job.kept_at:
+            self.snapshots[iteration] = self._copied()
+        if self.job.looks_at(iteration):
+            self.watch.validate(iteration)
+
+    def run(self) -> Run:
+        history = self.watch.report(self.job.last, self.job.report)
+        paths = (self.engine.path,) * len(self.job.seeds)
+        return Run(self._copied(), history, self.snapshots, self.job.locate, paths)
+
+    def _copied(self) -> Weights:
+        return {name: w.contiguous().clone() for name, w in self.engine.weights.items()}
+
+    # Everything as tensors and a note, one set a member ------------------------------------------
+
+    def save(self, checkpoints: Sequence[Checkpoint]) -> None:
+        tensors = {f"engine.{n}": t for n, t in self.engine.state().items()}
+        tensors |= {f"best.{n}": t for n, t in self.watch.best.items()}
+        for at, weights in self.snapshots.items():
+            tensors |= {f"snapshot.{at}.{n}": t for n, t in weights.items()}
+        parts = [tensors] if len(checkpoints) == 1 else _shared_out(tensors, len(checkpoints))
+        for i, (checkpoint, part) in enumerate(zip(checkpoints, parts, strict=True)):
+            note = {
+                "path": self.engine.path,
+                "at": self.at,
+                "least": repr(self.watch.least[i].item()),  # which may be infinite
+                "stop": self.watch.stop[i],
+                "rows": [row[1:] for row in self.watch.rows if row[0] == i],
+            }
+            checkpoint.save(part, note)
+
+    def resume(self, checkpoints: Sequence[Checkpoint]) -> bool:
+        """Go on where all the members' checkpoints were written together, if they were."""
+        found = [checkpoint.load() for checkpoint in checkpoints]
+        if not all(found):
+            return False
+        parts, notes = zip(*found, strict=True)
+        if {(note["path"], note["at"]) for note in notes} != {(self.engine.path, notes[0]["at"])}:
+            return False
+        tensors = parts[0] if len(parts) == 1 else _joined(parts)
+        groups = {"engine": {}, "best": {}, "snapshot": {}}
+        for name, tensor in tensors.items():
+            group, rest = name.split(".", 1)
+            groups[group][rest] = tensor.to(self.job.device)
+        self.engine.restore(groups["engine"])
+        self.watch.best = groups["best"]
+        for name, tensor in groups["snapshot"].items():
+            at, rest = name.split(".", 1)
+            self.snapshots.setdefault(int(at), {})[rest] = tensor
+        self.watch.least = torch.tensor([float(n["least"]) for n in notes], dtype=torch.float64)
+        self.watch.stop = [note["stop"] for note in notes]
+        self.watch.rows = [(i, *row) for i, note in enumerate(notes) for row in note["rows"]]
+        self.at = self.handled = notes[0]["at"]
+        return True
+
+
+# What has no axis of members, an optimiser's count of steps, is everyone's.
+
+
+def _shared_out(tensors: Mapping[str, Tensor], members: int) -> list[dict[str, Tensor]]:
+    return [
+        {name: t[i : i + 1] if t.dim() else t for name, t in tensors.items()}
+        for i in range(members)
+    ]
+
+
+def _joined(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    return {
+        name: torch.cat([part[name] for part in parts]) if t.dim() else t
+        for name, t in parts[0].items()
+    }
+
+
+# Several trainings --------------------------------------------------------------------------------
+
+
+def _side_by_side(
+    courses: Sequence[Course], threads: int | None, progress: Callable[[int], None] | None
+) -> list[Run]:
+    """Take trainings to their ends on as many threads as there are.
+
+    They take turns, a stretch each, so that all end together and no core is idle before.
+    """
+    cores = torch.get_num_threads()
+    each = threads or max(1, cores // len(courses))
+    waiting = deque(enumerate(courses))
+    runs: list[Run | None] = [None] * len(courses)
+    halt, counting = threading.Event(), threading.Lock()
+
+    def work() -> None:
+        torch.set_num_threads(each)  # of this thread
+        while not halt.is_set():
+            try:
+                number, course = waiting.popleft()
+            except IndexError:  # the others have one each, and nobody waits
+                return
+            try:
+                done = next(course)
+            except StopIteration as end:
+                runs[number] = end.value
+                continue
+            waiting.append((number, course))
+            if progress and done:
+                with counting:
+                    progress(done)
+
+    # The work is never done by the thread that calls: Ctrl-C reaches that one, wherever it is, and
+    # would otherwise fall in the middle of a step.
+    workers = max(1, min(len(courses), cores // each))
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="lth-train")
+    try:
+        for future in as_completed([pool.submit(work) for _ in range(workers)]):
+            future.result()
+    finally:
+        halt.set()
+        pool.shutdown()
+        torch.set_num_threads(cores)
+        for course in courses:
+            course.close()
+    return runs

@@ -1,0 +1,107 @@
+"""Costs: predicted before, and no surprise after."""
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+
+from lth_utils import costs, lottery, models, tasks
+from lth_utils.errors import InputError
+from lth_utils.store import Store
+
+PEAK = """
+import resource, sys
+import torch
+from dataclasses import replace
+from lth_utils import costs, tasks
+from lth_utils.recipes import Adam, Recipe
+
+def peak():  # of all time, in bytes
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+network, width, batch, members = sys.argv[1], float(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
+torch.set_num_threads(1)
+base = tasks.LENET_MNIST.at("smoke")
+how = Recipe("3it", batch, Adam(0.001), every="2it")
+def task(width):
+    return replace(base, dataset="mnist-5k", network=network, width=width, recipe=how,
+                   prune={"conv": 0.1, "linear": 0.1, "output": 0.1})
+def run(task, members):
+    seeds = list(range(members))
+    task.train(task.init(seeds), task.dense_mask(seeds), seeds, keep=("1it",))
+run(replace(task(0.05), network="conv-2"), 1)  # all libraries have what they want by now
+run(task(0.05), 1)
+big = task(width)
+shared, each = costs.needed(big, 1)
+before = peak()
+run(big, members)
+print(shared + members * each, peak() - before)
+"""
+
+
+@pytest.mark.parametrize(
+    ("network", "width", "batch", "members"),
+    [("lenet-300-100", 4, 60, 3), ("conv-2", 0.5, 60, 2), ("conv-4", 1, 200, 1)],
+)
+def test_the_peak_of_memory_is_foreseen(network, width, batch, members):
+    """Never much too low, or a machine is brought to its knees; never so high that it idles."""
+    done = subprocess.run(
+        [sys.executable, "-c", PEAK, network, str(width), str(batch), str(members)],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    predicted, measured = map(int, done.stdout.split())
+    assert 0.8 * measured < predicted < 5 * measured
+
+
+def test_a_population_that_would_not_fit_is_split(toy_task, tmp_path, monkeypatch):
+    whole = lottery.imp(toy_task, store=Store(tmp_path / "a"))
+    shared, each = costs.needed(toy_task, 1)
+    monkeypatch.setattr(costs, "available", lambda device: (shared + 1.2 * each) / costs.SHARE)
+    sizes = []
+    train = tasks.Task.train
+
+    def counted(self, start, mask, seeds, *arguments, **options):
+        sizes.append(len(seeds))
+        return train(self, start, mask, seeds, *arguments, **options)
+
+    monkeypatch.setattr(tasks.Task, "train", counted)
+    split = lottery.imp(toy_task, store=Store(tmp_path / "c"))
+    assert set(sizes) == {1}
+    assert split.table.equals(whole.table)
+
+
+def test_what_cannot_fit_is_said_before_it_starts(toy_task, tmp_path, monkeypatch):
+    monkeypatch.setattr(costs, "available", lambda device: 1000)
+    with pytest.raises(InputError, match="predicted to need .* at its peak"):
+        lottery.imp(toy_task, store=Store(tmp_path))
+
+
+def test_a_container_is_believed_before_the_machine(monkeypatch, tmp_path):
+    free = costs.available(torch.device("cpu"))
+    (tmp_path / "memory.max").write_text("1000000\n")
+    (tmp_path / "memory.current").write_text("400000\n")
+    monkeypatch.setattr(costs, "CONTAINER", tmp_path)
+    assert costs.available(torch.device("cpu")) == 600_000
+    (tmp_path / "memory.max").write_text("max\n")
+    assert costs.available(torch.device("cpu")) > free / 2
+
+
+def test_activity_counts_what_every_layer_puts_out(net):
+    assert costs.activity(net, (1, 4, 4)) == (16 + 15 + 15 + 5 + 5 + 4, 16)
+    assert next(net.parameters()).device.type == "cpu"
+
+
+def test_pace_is_a_time_and_changes_nothing(toy_task):
+    iteration, look = costs.pace(toy_task, 0.2, members=2)
+    assert 0 <= iteration < 1 and 0 < look < 1
+    longer = replace(toy_task, recipe=replace(toy_task.recipe, duration="1000it"))
+    assert costs.pace(longer)[0] > 0
+
+
+@pytest.mark.parametrize("network", ["conv-2", "vgg-11", "resnet-20"])
+def test_every_kind_of_network_has_an_activity(network):
+    model = models.build(network, (3, 32, 32), 10, 0.1)
+    assert costs.activity(model, (3, 32, 32))[0] > 10_000

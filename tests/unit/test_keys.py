@@ -1,0 +1,208 @@
+"""Keys: a run that was stored is found again, and no other is taken for it."""
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+
+from lth_utils import models, tasks
+from lth_utils.errors import InputError
+from lth_utils.lottery import imp
+from lth_utils.lottery._imp import _Design
+from lth_utils.lottery._units import Bench
+from lth_utils.pruning import magnitude
+from lth_utils.recipes import SGD, Adam, Recipe
+from lth_utils.store import NUMERICS, Store, canonical, identity, key
+
+SETTINGS = {
+    "recipe": Recipe("100it", 10, Adam(0.01)),
+    "seed": 3,
+    "fractions": {"b": 0.1, "a": 0.2},
+    "parent": None,
+    "keep": ("1%",),
+}
+
+
+@dataclass(frozen=True)
+class Rule:
+    rate: float
+    betas: tuple = (0.9, 1.0)
+
+
+def test_a_refactoring_changes_no_key():
+    # A key that changes loses every finished run: where that is meant, raise NUMERICS.
+    assert NUMERICS == 2
+    assert key({}) == "9021ec7a4e6f13b8aa11694d274f64dd2fb105a1216825a469f6093e8646492c"
+    settings = {
+        "seed": 3,
+        "rate": 1.2e-3,
+        "parent": None,
+        "data": ("mnist", "ab"),
+        "how": Rule(2.0),
+    }
+    assert key(settings) == "0c2069ea8003f62ebde935bdd8689a74fcd4d36396c141403bc0640e3405616e"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "null"),
+        (True, "true"),
+        (1, "1"),
+        (-2.0, "-2"),
+        (1.2e-3, "0.0012"),
+        (1e22, "10000000000000000000000"),
+        (0.1 + 0.2, "0.30000000000000004"),
+        (np.float64(0.5), "0.5"),
+        (np.int64(7), "7"),
+        ("1%", '"1%"'),
+        ("é", '"\\u00e9"'),
+        ((1, "a", [2.5]), '[1,"a",[2.5]]'),
+        ({"b": 1, "a": {"d": (), "c": None}}, '{"a":{"c":null,"d":[]},"b":1}'),
+        (
+            Rule(1, Rule(1e-8)),
+            '{"betas":{"betas":[0.9,1],"rate":1e-08,"type":"Rule"},"rate":1,"type":"Rule"}',
+        ),
+    ],
+    ids=str,
+)
+def test_every_kind_of_value_has_its_text_for_good(value, text):
+    assert canonical({"it": value}) == f'{{"it":{text}}}'
+
+
+def test_a_key_is_the_same_in_every_process():
+    code = (
+        "from lth_utils.recipes import *; from lth_utils.store import key; "
+        "print(key({'keep': ['1%'], 'parent': None, 'fractions': {'a': 0.2, 'b': 0.1}, 'seed': 3, "
+        "'recipe': Recipe('100it', 10, Adam(0.01))}))"
+    )
+    environment = os.environ | {"PYTHONHASHSEED": "1"}
+    printed = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
+    )
+    assert printed.stdout.strip() == key(SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [(1, 1.0), (0.0, -0.0), (Adam(1), Adam(1.0)), (np.float64(2), 2), ([1, 2], (1.0, 2))],
+    ids=str,
+)
+def test_equal_settings_have_one_key(one, other):
+    assert key({"it": one}) == key({"it": other})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"seed": 4},
+        {"seed": "3"},
+        {"seed": 3.5},
+        {"parent": "0"},
+        {"parent": False},
+        {"keep": ()},
+        {"fractions": {"a": 0.1, "b": 0.2}},
+        {"recipe": replace(SETTINGS["recipe"], optimiser=Adam(0.01, eps=1e-7))},
+        {"recipe": replace(SETTINGS["recipe"], optimiser=SGD(0.01))},
+        {"more": 1},
+    ],
+    ids=lambda c: f"{c}"[:30],
+)
+def test_other_settings_have_another_key(changes):
+    assert key(SETTINGS | changes) != key(SETTINGS)
+
+
+def test_true_is_not_one():
+    assert len({key({"it": it}) for it in (True, 1, "1", "true", False, 0, None)}) == 7
+
+
+def test_an_optimiser_inside_a_recipe_is_known_by_its_class():
+    @dataclass(frozen=True)
+    class Likeness:
+        rate: float
+        betas: tuple = (0.9, 0.999)
+        eps: float = 1e-8
+
+    likeness = replace(SETTINGS["recipe"], optimiser=Likeness(0.01))
+    assert key(SETTINGS | {"recipe": likeness}) != key(SETTINGS)
+
+
+def test_another_version_of_the_numerics_finds_nothing_of_the_old(monkeypatch):
+    old = key(SETTINGS)
+    monkeypatch.setattr("lth_utils.store._keys.NUMERICS", NUMERICS + 1)
+    assert key(SETTINGS) != old
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), np.float64("-inf")], ids=str)
+def test_what_is_no_number_is_no_setting(number):
+    with pytest.raises(InputError, match="is finite; got"):
+        key({"recipe": Adam(number)})
+
+
+@pytest.mark.parametrize("value", [print, Adam, {1: "a"}, {1, 2}, b"a", 1j], ids=str)
+def test_what_has_no_canonical_text_cannot_be_part_of_a_key(value):
+    with pytest.raises(TypeError, match="cannot be part of a key"):
+        key({"it": [value]})
+
+
+# Functions ----------------------------------------------------------------------------------------
+
+
+def test_an_edited_criterion_is_not_given_the_results_of_the_old_one():
+    def power(k, default=2):
+        def score(layer, default=default):
+            return [w**k for w in layer]
+
+        return score
+
+    assert identity(power(1)) == identity(power(1))
+    assert len({identity(power(1)), identity(power(-1)), identity(power(1, default=3))}) == 3
+    assert identity(magnitude.scores) == "magnitude"  # the package's own go by name
+
+
+def test_a_criterion_with_a_comprehension_is_the_same_in_the_next_session():
+    source = "def score(layer):\n    return [abs(w) for w in layer]"
+    first, second = {"__name__": "notebook"}, {"__name__": "notebook"}
+    exec(source, first)
+    exec(source, second)
+    assert identity(first["score"]) == identity(second["score"])
+
+
+# Published tasks ----------------------------------------------------------------------------------
+
+PINNED = {
+    ("lenet-mnist", "smoke"): ("8297fa880494d5d0", "c700ab701ab976a2"),
+    ("lenet-mnist", "live"): ("2cf5b7a5f9e00eb7", "573cd8e049f7283e"),
+    ("lenet-mnist", "paper"): ("32662686725442c9", "781ef044b6a7c789"),
+    ("lenet-fashion", "smoke"): ("deccd2f8d67f28e9", "86058e802fccea16"),
+    ("lenet-fashion", "live"): ("ba67470f2f1017f1", "2d89362fd02c4f84"),
+    ("lenet-fashion", "paper"): ("2cb8e93a0ab4bbc7", "263e100ac6786b9d"),
+}
+
+
+@pytest.mark.parametrize("scale", tasks.SCALES)
+@pytest.mark.parametrize("name", tasks.TASKS)
+def test_the_keys_of_published_tasks_never_change(name, scale, toy, tmp_path):
+    """Or what was stored of them is orphaned. The last key of a chain depends on all before it."""
+    task = tasks.by_name(name).at(scale)
+    # Instead of what this machine happens to have.
+    task.__dict__["data"] = replace(toy, name=task.dataset, fingerprint="f" * 64)
+    task.__dict__["model"] = models.build(task.network, (1, 28, 28), 10, task.width)
+    treatments = ("ticket", "reinit", "random mask")
+    design = _Design.of(task, None, None, "1%", treatments, "magnitude", None, None)
+    bench = Bench(task, design.seeds, design.settings, Store(tmp_path), None, None)
+    keys = bench.keys(design.plan, design.rewind)
+    first, last = keys[0, "dense", 0], keys[task.levels, "random mask", task.seeds[-1]]
+    assert (first[:16], last[:16]) == PINNED[name, scale]
+
+
+def test_a_key_is_known_before_anything_is_trained(toy_task, tmp_path):
+    store = Store(tmp_path)
+    design = _Design.of(toy_task, None, None, "5it", ("ticket", "reinit"), "magnitude", None, None)
+    bench = Bench(toy_task, design.seeds, design.settings, store, None, None)
+    keys = set(bench.keys(design.plan, design.rewind).values())
+    imp(toy_task, rewind="5it", treatments=("ticket", "reinit"), store=store)
+    assert {unit.key for unit in store.units()} == keys
