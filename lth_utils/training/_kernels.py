@@ -4,8 +4,8 @@ an optimiser's step that masks as it goes.
 A sparse network needs no layers. It is a list of *units* in an order in which every unit comes
 after those it reads: the live inputs first, then unit after unit. A unit reads only through the
 weights that its mask keeps, so the weights of all units lie in one array, in compressed sparse
-rows. Activations are stored unit by unit, each a row with one entry an image: the innermost loops
-then run along a batch, over consecutive numbers, whatever the mask looks like.
+rows. Activations are stored unit by unit, each a row with one entry an image: whatever the mask
+looks like, the innermost loops run along a batch, over consecutive numbers.
 
 All of it is compiled by Numba, once a machine, and runs without Python's lock: networks train on
 as many threads as there are cores.
@@ -18,6 +18,8 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
+from lth_utils.training._vectors import LANES, load, multiply_add, spread, store, total
+
 # Sums over a batch may be added up in any order, as a matrix product's are.
 _compiled = numba.njit(
     nogil=True, cache=True, error_model="numpy", fastmath={"reassoc", "contract", "arcp", "nsz"}
@@ -28,9 +30,11 @@ ADAM, SGD = 0, 1
 
 
 class Net(NamedTuple):
-    """A sparse network's wiring. Unit u has its activations at ``u * batch`` of a flat array."""
+    """A sparse network's wiring. Unit u has its activations at ``u * width`` of a flat array."""
 
     batch: int
+    width: int
+    """The batch, made up to a multiple of 64. What is beyond the batch has no gradient."""
     pixels: np.ndarray
     """int64: which feature of an image each input unit shows."""
     scale: np.ndarray
@@ -80,12 +84,12 @@ def advance(net, weights, biases, rule, images, labels, index, rates, taken):
     how many steps the optimiser has taken before.
     """
     units = len(net.pixels) + len(net.kind)
-    x = np.empty(units * net.batch, weights.value.dtype)
-    d = np.empty(units * net.batch, weights.value.dtype)
+    x = np.zeros(units * net.width, weights.value.dtype)
+    d = np.zeros(units * net.width, weights.value.dtype)
     for step in range(len(index)):
         _show(net, images, index[step], x)
         _forward(net, weights.value, biases.value, x)
-        d[:] = 0
+        d[len(net.pixels) * net.width :] = 0
         _loss_gradient(net, labels, index[step], x, d)
         _backward(net, weights, biases, x, d)
         everything = np.empty(0, np.uint8)
@@ -97,27 +101,29 @@ def advance(net, weights, biases, rule, images, labels, index, rates, taken):
 def evaluate(net, weights, biases, images, labels):
     """Cross-entropy summed over all images, and how many are classified right."""
     units = len(net.pixels) + len(net.kind)
-    x = np.empty(units * net.batch, weights.dtype)
-    first = (units - net.classes) * net.batch
+    x = np.zeros(units * net.width, weights.dtype)
+    first = (units - net.classes) * net.width
     loss, right = 0.0, 0
-    for begin in range(0, len(labels), net.batch):
-        # The last batch is filled up with the last image, which is then not counted again.
-        index = np.minimum(np.arange(begin, begin + net.batch), len(labels) - 1)
+    for begin in range(0, len(labels), net.width):
+        index = np.arange(begin, min(begin + net.width, len(labels)))
         _show(net, images, index, x)
         _forward(net, weights, biases, x)
-        for b in range(min(net.batch, len(labels) - begin)):
+        for b in range(len(index)):
             best, high = 0, -np.inf
             for c in range(net.classes):
-                output = np.float64(x[first + c * net.batch + b])
+                output = np.float64(x[first + c * net.width + b])
                 if output > high:
                     best, high = c, output
             total = 0.0
             for c in range(net.classes):
-                total += np.exp(np.float64(x[first + c * net.batch + b]) - high)
+                total += np.exp(np.float64(x[first + c * net.width + b]) - high)
             label = labels[begin + b]
-            loss += np.log(total) + high - np.float64(x[first + label * net.batch + b])
+            loss += np.log(total) + high - np.float64(x[first + label * net.width + b])
             right += best == label
     return loss, right
+
+
+# Offsets are unsigned: of a signed one Numba asks at every access whether it is negative.
 
 
 @_compiled
@@ -125,112 +131,99 @@ def _show(net, images, index, x):
     """The batch as the input units' activations."""
     for p in range(len(net.pixels)):
         pixel, scale, shift = net.pixels[p], net.scale[p], net.shift[p]
-        for b in range(net.batch):
-            x[p * net.batch + b] = images[index[b], pixel] * scale + shift
+        at = np.uint64(p) * np.uint64(net.width)
+        for b in range(np.uint64(len(index))):
+            x[at + b] = images[index[b], pixel] * scale + shift
 
 
-# Offsets below are unsigned: for a signed one Numba asks at every access whether it is negative.
+# A row of activations is read and written in pieces of 64, four vectors that stay in registers
+# while all of a unit's weights pass by.
+
+PIECE = 64
+_V0, _V1, _V2, _V3, _V4 = (np.uint64(i * LANES) for i in range(5))
 
 
 @_compiled
 def _forward(net, weights, biases, x):
-    zero, one = x.dtype.type(0), x.dtype.type(1)
-    batch = np.uint64(net.batch)
+    zero = x.dtype.type(0)
+    width = np.uint64(net.width)
     for row in range(len(net.kind)):
-        y = np.uint64(row + len(net.pixels)) * batch
-        for b in range(batch):
-            x[y + b] = biases[row]
-        k, end = net.begins[row], net.begins[row + 1]
-        # Eight weights at once: the row of sums is read and written an eighth as often.
-        while k + 8 <= end:
-            w0, w1, w2, w3 = weights[k], weights[k + 1], weights[k + 2], weights[k + 3]
-            w4, w5, w6, w7 = weights[k + 4], weights[k + 5], weights[k + 6], weights[k + 7]
-            r0, r1 = np.uint64(net.reads[k]), np.uint64(net.reads[k + 1])
-            r2, r3 = np.uint64(net.reads[k + 2]), np.uint64(net.reads[k + 3])
-            r4, r5 = np.uint64(net.reads[k + 4]), np.uint64(net.reads[k + 5])
-            r6, r7 = np.uint64(net.reads[k + 6]), np.uint64(net.reads[k + 7])
-            for b in range(batch):
-                x[y + b] += (
-                    ((w0 * x[r0 + b] + w1 * x[r1 + b]) + (w2 * x[r2 + b] + w3 * x[r3 + b]))
-                    + ((w4 * x[r4 + b] + w5 * x[r5 + b]) + (w6 * x[r6 + b] + w7 * x[r7 + b]))
-                )  # fmt: skip
-            k += 8
-        while k < end:
-            w0, r0 = weights[k], np.uint64(net.reads[k])
-            for b in range(batch):
-                x[y + b] += w0 * x[r0 + b]
-            k += 1
+        y = np.uint64(row + len(net.pixels)) * width
+        for at in range(_V0, width, _V4):
+            s0 = spread(biases[row])
+            s1, s2, s3 = s0, s0, s0
+            for k in range(net.begins[row], net.begins[row + 1]):
+                weight, read = spread(weights[k]), np.uint64(net.reads[k]) + at
+                s0 = multiply_add(weight, load(x, read + _V0), s0)
+                s1 = multiply_add(weight, load(x, read + _V1), s1)
+                s2 = multiply_add(weight, load(x, read + _V2), s2)
+                s3 = multiply_add(weight, load(x, read + _V3), s3)
+            store(x, y + at + _V0, s0)
+            store(x, y + at + _V1, s1)
+            store(x, y + at + _V2, s2)
+            store(x, y + at + _V3, s3)
         if net.kind[row] == RELU:
-            for b in range(batch):
+            for b in range(width):
                 x[y + b] = max(x[y + b], zero)
         elif net.kind[row] == TANH:
-            for b in range(batch):
-                x[y + b] = np.tanh(x[y + b]) * one
+            for b in range(width):
+                x[y + b] = np.tanh(x[y + b])
 
 
 @_compiled
 def _loss_gradient(net, labels, index, x, d):
     """Mean cross-entropy's gradient at the outputs, (softmax − one-hot) / batch."""
-    first = (len(net.pixels) + len(net.kind) - net.classes) * net.batch
+    first = (len(net.pixels) + len(net.kind) - net.classes) * net.width
     share = x.dtype.type(1 / net.batch)
     for b in range(net.batch):
         high = x[first + b]
         for c in range(1, net.classes):
-            high = max(high, x[first + c * net.batch + b])
+            high = max(high, x[first + c * net.width + b])
         total = x.dtype.type(0)
         for c in range(net.classes):
-            at = first + c * net.batch + b
+            at = first + c * net.width + b
             d[at] = np.exp(x[at] - high)
             total += d[at]
         for c in range(net.classes):
-            d[first + c * net.batch + b] *= share / total
-        d[first + labels[index[b]] * net.batch + b] -= share
+            d[first + c * net.width + b] *= share / total
+        d[first + labels[index[b]] * net.width + b] -= share
 
 
 @_compiled
 def _backward(net, weights, biases, x, d):
     zero, one = x.dtype.type(0), x.dtype.type(1)
-    batch = np.uint64(net.batch)
-    hidden = np.uint64(len(net.pixels)) * batch
+    nothing = spread(zero)
+    width = np.uint64(net.width)
+    hidden = np.uint64(len(net.pixels)) * width
     for row in range(len(net.kind) - 1, -1, -1):
-        y = np.uint64(row + len(net.pixels)) * batch
+        y = np.uint64(row + len(net.pixels)) * width
         if net.kind[row] == RELU:
-            for b in range(batch):
+            for b in range(width):
                 d[y + b] = d[y + b] if x[y + b] > zero else zero
         elif net.kind[row] == TANH:
-            for b in range(batch):
+            for b in range(width):
                 d[y + b] *= one - x[y + b] * x[y + b]
-        total = zero
-        for b in range(batch):
-            total += d[y + b]
-        biases.gradient[row] = total if net.biased[row] else zero
-        k, end = net.begins[row], net.begins[row + 1]
+        gradient = zero
+        for b in range(width):
+            gradient += d[y + b]
+        biases.gradient[row] = gradient if net.biased[row] else zero
+        begin, end = net.begins[row], net.begins[row + 1]
+        for k in range(begin, end):
+            products, read = nothing, np.uint64(net.reads[k])
+            for at in range(_V0, width, _V4):
+                here, there = y + at, read + at
+                products = multiply_add(load(d, here + _V0), load(x, there + _V0), products)
+                products = multiply_add(load(d, here + _V1), load(x, there + _V1), products)
+                products = multiply_add(load(d, here + _V2), load(x, there + _V2), products)
+                products = multiply_add(load(d, here + _V3), load(x, there + _V3), products)
+            weights.gradient[k] = total(products)
         # Nobody asks for the gradient of a pixel, and a unit reads only pixels or only units.
-        passes_on = k < end and net.reads[k] >= hidden
-        if passes_on:
-            for j in range(k, end):
-                w0, r0 = weights.value[j], np.uint64(net.reads[j])
-                for b in range(batch):
-                    d[r0 + b] += w0 * d[y + b]
-        while k + 4 <= end:
-            r0, r1 = np.uint64(net.reads[k]), np.uint64(net.reads[k + 1])
-            r2, r3 = np.uint64(net.reads[k + 2]), np.uint64(net.reads[k + 3])
-            g0, g1, g2, g3 = zero, zero, zero, zero
-            for b in range(batch):
-                slope = d[y + b]
-                g0 += slope * x[r0 + b]
-                g1 += slope * x[r1 + b]
-                g2 += slope * x[r2 + b]
-                g3 += slope * x[r3 + b]
-            weights.gradient[k], weights.gradient[k + 1] = g0, g1
-            weights.gradient[k + 2], weights.gradient[k + 3] = g2, g3
-            k += 4
-        while k < end:
-            r0, g0 = np.uint64(net.reads[k]), zero
-            for b in range(batch):
-                g0 += d[y + b] * x[r0 + b]
-            weights.gradient[k] = g0
-            k += 1
+        if begin < end and net.reads[begin] >= hidden:
+            for k in range(begin, end):
+                weight, read = spread(weights.value[k]), np.uint64(net.reads[k])
+                for at in range(_V0, width, np.uint64(LANES)):
+                    slope = multiply_add(weight, load(d, y + at), load(d, read + at))
+                    store(d, read + at, slope)
 
 
 # Updates ------------------------------------------------------------------------------------------

@@ -215,6 +215,22 @@ def test_a_long_run_is_not_started_without_being_asked(fails, monkeypatch):
     assert "--yes" in fails(*SMOKE)
 
 
+@pytest.mark.parametrize(
+    ("notes", "said"), [(["Stopped: 3 of 4."], "Stopped: 3 of 4."), ([], "Stopped before any")]
+)
+def test_ctrl_c_says_how_to_go_on_and_has_the_status_of_an_interrupt(lth, monkeypatch, notes, said):
+    def stopped(*args, **options):
+        stop = KeyboardInterrupt()
+        for note in notes:
+            stop.add_note(note)
+        raise stop
+
+    monkeypatch.setattr("lth_utils.lottery.imp", stopped)
+    status, _, err = lth(*SMOKE)
+    assert status == 130
+    assert err.startswith(f"\nlth: {said}") and "Traceback" not in err
+
+
 def test_a_mistake_in_a_real_process_has_the_status_of_a_mistake(here):
     done = subprocess.run(
         [sys.executable, "-m", "lth_utils.cli", *SMOKE[:4], "--fraction", "1.5"],
