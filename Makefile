@@ -34,7 +34,7 @@ test: $(INSTALLED)  ## Lint, unit tests, and every chapter at the smallest scale
 	$(BIN)/python tests/notebooks/run.py --scale smoke
 
 test-faults: $(INSTALLED)  ## Kill, starve and damage studies in every way: a few minutes
-	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) tests/faults
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) -m faults
 
 tidy: $(INSTALLED)  ## Format the code and strip the notebooks' outputs
 	$(BIN)/ruff check --fix --exit-zero

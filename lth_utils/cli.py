@@ -186,8 +186,8 @@ def imp(
         "store": Store(runs),
     }
     print(chosen.describe().replace("\n", " "), flush=True)
-    _agree(lambda: lottery.predict(chosen, **options), yes)
     with _executor(workers, cluster) as executor:
+        _agree(lambda: lottery.predict(chosen, **options), yes)
         result = lottery.imp(chosen, executor=executor, **options)
     _show(result.table)
     print(f"\n{result.seconds:.0f} s of training. Written:")
@@ -199,7 +199,7 @@ def _executor(workers: int | None, cluster: str | None):
     """Where to train, as the options say; None for right here."""
     from lth_utils import executors
 
-    if cluster:
+    if cluster is not None:
         return executors.cluster(cluster, workers)
     return executors.local(workers) if workers is not None else nullcontext()
 

@@ -2,21 +2,49 @@
 
 A study runs on any executor of :mod:`concurrent.futures`; this room makes two kinds. Both train
 one unit a call, each on as many threads as it would have had here, so that results do not depend
-on where they were computed. Only the calling process touches the store::
+on where they were computed. Only the calling process touches the store, and it stores every unit
+as it comes::
 
-    with lth.executors.local(4) as executor:
-        found = lth.imp(task, executor=executor)
+    if __name__ == "__main__":  # in a script; a notebook needs no such line
+        with lth.executors.local(4) as executor:
+            found = lth.imp(task, executor=executor)
 """
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import multiprocessing
 import os
+import signal
+import sys
+import threading
 from collections.abc import Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import (
+    BrokenExecutor,
+    CancelledError,
+    Executor,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+)
+from contextlib import ExitStack, contextmanager, suppress
+from urllib.parse import urlsplit
 
 from lth_utils.errors import InputError
+
+PATIENCE = 8.0
+"""Seconds within which a Dask scheduler has to answer."""
+
+_SETTINGS = {
+    # A unit brings the weights that it begins with, which Dask takes for a mistake.
+    "distributed.admin.large-graph-warning-threshold": "1TB",
+    "distributed.nanny.pre-spawn-environ.DASK_LOGGING__DISTRIBUTED": "critical",
+}
+
+_NO_START = (
+    "Worker processes do not start; a script asks for them under `if __name__ == '__main__':`, "
+    "because each of them imports it."
+)
 
 
 @contextmanager
@@ -30,25 +58,38 @@ def local(workers: int) -> Iterator[Executor]:
         workers: how many processes.
 
     Raises:
-        InputError: the number is not positive.
+        InputError: the number is not positive, or no process can be started.
     """
-    if workers < 1:
-        raise InputError(f"The number of workers is 1 or more; got {workers}.")
+    _check(workers)
     # Spawned, not forked: a fork in the middle of PyTorch's threads may never wake up.
     pool = ProcessPoolExecutor(
-        workers, mp_context=multiprocessing.get_context("spawn"), initializer=_quiet
+        workers, mp_context=multiprocessing.get_context("spawn"), initializer=_attend
     )
     try:
+        try:
+            pool.submit(int).result()
+        except BrokenExecutor as error:
+            raise InputError(_NO_START) from error
         yield pool
+    except BaseException:
+        # What they are at is lost, and nobody wants to wait for it. Python 3.14 is the first
+        # with a public way.
+        for process in list((pool._processes or {}).values()):
+            process.kill()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _quiet() -> None:
-    """Ctrl-C reaches every process of a terminal; the calling one alone answers it."""
-    import signal
-
+def _attend() -> None:
+    """Leave Ctrl-C, which reaches every process of a terminal, to the caller; end when it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def follow() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
 
 
 @contextmanager
@@ -56,7 +97,9 @@ def cluster(address: str = "local", workers: int | None = None) -> Iterator[Exec
     """A Dask cluster, on this machine or any other.
 
     A worker that dies takes its unit with it, and that one is trained again by another. Workers
-    need this package and the same data; with ``LTH_DATA`` set alike they find it.
+    need this package and the same data; with ``LTH_DATA`` set alike they find it. After Ctrl-C
+    the workers of a running cluster finish what they are at, for nobody; those of a local one
+    end.
 
     Args:
         address: of a running scheduler, such as ``"tcp://10.0.0.1:8786"``, or ``"local"`` to start
@@ -64,30 +107,136 @@ def cluster(address: str = "local", workers: int | None = None) -> Iterator[Exec
         workers: how many processes a local cluster has; by default one a core.
 
     Raises:
-        InputError: Dask is not installed, or nobody answers at the address.
+        InputError: Dask is not installed; the address is none, or no scheduler answers there; the
+            number of workers is not positive, or is given for a cluster that has its own; while
+            it is in use, the scheduler goes away or one unit brings down worker after worker.
     """
+    if workers is not None:
+        _check(workers)
+        if address != "local":
+            raise InputError(
+                f"The cluster at {address} has its own workers; a number of them goes with 'local'."
+            )
     try:
-        from distributed import Client, LocalCluster
+        import dask
+        from distributed import Client
+        from distributed.scheduler import KilledWorker
     except ImportError:
         raise InputError(
             "A cluster needs Dask: pip install 'lth_utils[scale]', or 'dask[distributed]'."
         ) from None
-    if address == "local":
-        count = workers or os.cpu_count()
-        owner = LocalCluster(n_workers=count, threads_per_worker=1, dashboard_address=":0")
-    else:
-        owner = None
+    with ExitStack() as stack:
+        stack.enter_context(_silence())
+        stack.enter_context(dask.config.set(_SETTINGS))
+        where = _start(workers or os.cpu_count(), stack) if address == "local" else _found(address)
+        client = stack.enter_context(Client(where, timeout=PATIENCE, set_as_default=False))
+        if client.dashboard_link:
+            print(f"Dask's dashboard: {client.dashboard_link}", file=sys.stderr, flush=True)
+        _check_code(client)
+        if not client.nthreads():
+            print(f"No worker has come to {address} yet; waiting.", file=sys.stderr, flush=True)
+        try:
+            yield client.get_executor(pure=False)
+        except KilledWorker as error:
+            raise InputError(
+                "One training has brought down worker after worker, for want of memory perhaps; "
+                "what was finished is stored, and the same again goes on from there."
+            ) from error
+        except CancelledError as error:
+            raise InputError(
+                f"The Dask scheduler at {address} has gone away; what was finished is stored, and "
+                "the same again goes on from there."
+            ) from error
+
+
+def _check(workers: int) -> None:
+    if workers < 1:
+        raise InputError(f"The number of workers is 1 or more; got {workers}.")
+
+
+def _check_code(client) -> None:
+    """Without this package a worker dies of its first unit, and a study would wait forever."""
+
+    def trial() -> str | None:  # local, so that it is sent as code and not as a name
+        try:
+            from lth_utils import lottery  # noqa: F401
+        except Exception as error:
+            return str(error)
+
+    for worker, error in client.run(trial).items():
+        if error:
+            raise InputError(
+                f"The worker at {worker} cannot import lth_utils ({error}); install it there, too."
+            )
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keep what Dask logs to itself: all that matters comes as an exception."""
+    handlers = logging.getLogger("distributed").handlers
+    before = [handler.level for handler in handlers]
+    for handler in handlers:
+        handler.setLevel(logging.CRITICAL + 1)
     try:
-        client = Client(owner or address, timeout=10)
-    except (OSError, TimeoutError, ValueError) as error:
-        raise InputError(
-            f"No Dask scheduler answers at {address}; start one with `dask scheduler`, or use "
-            "'local'."
-        ) from error
-    try:
-        print(f"Dask's dashboard: {client.dashboard_link}", flush=True)
-        yield client.get_executor(pure=False)
+        yield
     finally:
-        client.close()
-        if owner:
-            owner.close()
+        for handler, level in zip(handlers, before, strict=True):
+            handler.setLevel(level)
+
+
+def _start(workers: int, stack: ExitStack):
+    """A cluster on this machine, closed at the stack's end."""
+    from distributed import LocalCluster
+
+    try:
+        owner = LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            memory_limit=0,  # Dask would pause a worker near the limit, and silently
+            dashboard_address="127.0.0.1:0",
+            silence_logs=logging.CRITICAL + 1,
+        )
+    except RuntimeError as error:
+        raise InputError(_NO_START) from error
+
+    def close() -> None:
+        # A worker that is just being started again may make it wait forever, or fail in other ways.
+        with suppress(Exception):
+            owner.close(timeout=PATIENCE)
+
+    stack.callback(close)
+    return owner
+
+
+def _found(address: str) -> str:
+    """The address, once a scheduler has answered there."""
+    from distributed import rpc
+
+    url = address if "://" in address else f"tcp://{address}"
+    try:
+        is_whole = urlsplit(url).hostname and urlsplit(url).port
+    except ValueError:
+        is_whole = False
+    if not is_whole:
+        raise InputError(
+            f"{address!r} is no address of a Dask scheduler; write one such as "
+            "tcp://10.0.0.1:8786, or 'local'."
+        )
+
+    async def kind() -> str:
+        async with rpc(url, timeout=PATIENCE / 2) as peer:
+            return (await peer.identity())["type"]
+
+    # A client of its own would wait forever for a stranger that accepts the connection and says
+    # nothing. In a thread, because a notebook has an event loop already.
+    with ThreadPoolExecutor(1) as thread:
+        try:
+            found = thread.submit(asyncio.run, asyncio.wait_for(kind(), PATIENCE)).result()
+        except Exception as error:  # strangers answer in all sorts of ways
+            raise InputError(
+                f"No Dask scheduler answers at {address}; start one with `dask scheduler`, or use "
+                "'local'."
+            ) from error
+    if found != "Scheduler":
+        raise InputError(f"At {address} is a Dask {found.lower()}; name the scheduler instead.")
+    return url

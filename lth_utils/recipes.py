@@ -7,6 +7,7 @@ under which a result is stored.
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from dataclasses import dataclass, field, replace
@@ -39,11 +40,7 @@ class Step:
         """A step from its text; an integer counts iterations."""
         if isinstance(step, Step):
             return step
-        text = f"{step}it" if isinstance(step, Integral) else str(step)
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)(it|ep|%)", text)
-        if not match or (match[2] == "it" and "." in match[1]):
-            raise InputError(f"{step!r} is not a step; write '500it', '3ep' or '1%'.")
-        return cls(float(match[1]), match[2])
+        return _parsed(f"{step}it" if isinstance(step, Integral) else str(step))
 
     def iteration(self, duration: int, epoch: int) -> int:
         """The iteration meant, given the iterations of the recipe and of one epoch."""
@@ -52,6 +49,14 @@ class Step:
 
     def __str__(self) -> str:
         return f"{self.amount:.15g}{self.unit}"
+
+
+@functools.lru_cache  # asked several times an iteration
+def _parsed(text: str) -> Step:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(it|ep|%)", text)
+    if not match or (match[2] == "it" and "." in match[1]):
+        raise InputError(f"{text!r} is not a step; write '500it', '3ep' or '1%'.")
+    return Step(float(match[1]), match[2])
 
 
 @dataclass(frozen=True)
@@ -188,8 +193,13 @@ class Recipe:
 
     def rate(self, iteration: int, images: int) -> float:
         """The learning rate at ``iteration``."""
+        return self.rates(iteration, iteration + 1, images)[0]
+
+    def rates(self, first: int, last: int, images: int) -> list[float]:
+        """The learning rate at each iteration from ``first`` to before ``last``."""
         duration, epoch = self.iterations(images), self.epoch(images)
-        return self.optimiser.rate * self.schedule.multiplier(iteration, duration, epoch)
+        factors = (self.schedule.multiplier(i, duration, epoch) for i in range(first, last))
+        return [self.optimiser.rate * factor for factor in factors]
 
     def fine_tune(self, duration: str | None = None) -> Recipe:
         """The recipe that goes on at this one's last learning rate, with no schedule."""

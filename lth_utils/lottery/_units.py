@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import os
 import pickle
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import BrokenExecutor, Executor, as_completed
-from dataclasses import dataclass
+from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
+from contextlib import closing
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 
+import cloudpickle
 import pandas as pd
 import torch
 from tqdm import tqdm
@@ -21,10 +24,11 @@ from lth_utils import controls, costs
 from lth_utils.controls import Arm
 from lth_utils.errors import DataError, InputError
 from lth_utils.masks import Mask
+from lth_utils.models import Weights
 from lth_utils.randomness import GENERATOR
-from lth_utils.store import Store, Unit, identity, is_own, key
+from lth_utils.store import NUMERICS, Store, Unit, identity, is_own, key
 from lth_utils.tasks import Task
-from lth_utils.training import Run
+from lth_utils.training import Run, train
 
 TABLE = [
     "study", "treatment", "level", "density", "replicate",
@@ -91,8 +95,10 @@ class Bench:
                     self.bar.update(self.task.iterations)
                     arrived(unit, run)
             missing = [unit for unit in missing if unit not in runs]
-            for unit, run in compute(missing, keep):
-                arrived(unit, run)
+            # Closed whatever happens: it holds the locks of what it computes.
+            with closing(compute(missing, keep)) as trained:
+                for unit, run in trained:
+                    arrived(unit, run)
             # The rest is being computed by another process: it is waited for, holding nothing.
             if others := [unit for unit in missing if unit not in runs]:
                 self.store.wait(others[0].key)
@@ -183,24 +189,22 @@ class Bench:
             return None
         self.seconds += unit.seconds
         device = self.task.data.train.labels.device
-        weights = {at: {n: w.to(device) for n, w in s.items()} for at, s in unit.weights.items()}
+        weights = {at: _on(device, w) for at, w in unit.weights.items()}
         snapshots = {int(at): w for at, w in weights.items() if at != "end"}
         recipe, images = wanted.arm.recipe or self.task.recipe, len(self.task.data.train)
         locate = partial(recipe.iteration, images=images)
         paths = (unit.provenance["path"],)
         return Run(weights.get("end", {}), unit.history, snapshots, locate, paths)
 
-    def _keep(self, wanted: Wanted, run: Run, seconds: float) -> None:
+    def _keep(self, wanted: Wanted, run: Run, seconds: float, where: Mapping | None = None) -> None:
         # A control decides nothing, so nobody will ask for its weights.
         weights = {}
         if wanted.is_chain:
             weights = {"end": run.weights} | {str(at): w for at, w in run.snapshots.items()}
         provenance = {
             "path": run.paths[0],
-            "device": self.task.data.train.labels.device.type,
             "threads": self.threads,
-            "torch": torch.__version__,
-            "process": os.getpid(),
+            **(where or _where(self.task.data.train.labels.device)),
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         unit = Unit(run.history, weights, seconds, wanted.settings, provenance)
@@ -270,18 +274,19 @@ class Bench:
                     yield unit, run
                 else:
                     mine.append(unit)
-            parcel = pickle.dumps((self.task, self.task.data.fingerprint))
-            waiting = {
-                self.executor.submit(
-                    train_one, parcel, self.task.model, unit.arm, unit.seed, keep, self.threads
-                ): unit
-                for unit in mine
-            }
+            parcel = cloudpickle.dumps((NUMERICS, self.task, self.task.data.fingerprint))
+            model = copy.deepcopy(self.task.model).cpu()  # a worker may have no GPU
+            waiting: dict[Future, Wanted] = {}
             try:
-                for future in as_completed(waiting):
-                    unit = waiting[future]
-                    run, seconds = future.result()
-                    self._keep(unit, run, seconds)
+                for unit in mine:
+                    arm = replace(
+                        unit.arm, start=_on("cpu", unit.arm.start), mask=unit.arm.mask.to("cpu")
+                    )
+                    work = cloudpickle.dumps((model, arm, unit.seed, keep, self.threads))
+                    waiting[self.executor.submit(train_one, parcel, work)] = unit
+                for future in as_completed(list(waiting)):
+                    run = self._receive(waiting[future], future)
+                    unit = waiting.pop(future)
                     self.bar.update(self.task.iterations)
                     yield unit, run
             except BrokenExecutor as error:
@@ -290,35 +295,84 @@ class Bench:
                     "stored. Start again with fewer workers, and it goes on from there."
                 ) from error
             finally:
-                for future in waiting:
-                    future.cancel()
+                # One unit's failure, or Ctrl-C, is no reason to lose another that is finished.
+                for future, unit in waiting.items():
+                    is_good = not future.cancel() and future.done() and not future.exception()
+                    if is_good and unit.key not in self.store:
+                        self.paths.update(self._receive(unit, future).paths)
+
+    def _receive(self, unit: Wanted, future: Future) -> Run:
+        run, seconds, where = pickle.loads(future.result())
+        self._keep(unit, run, seconds, where)
+        return _run_on(self.task.data.train.labels.device, run)
 
 
-def train_one(
-    parcel: bytes,
-    model: torch.nn.Module,
-    arm: Arm,
-    seed: int,
-    keep: Sequence[str],
-    threads: int,
-) -> tuple[Run, float]:
-    """Train one unit, in whatever process this is; its run, and the seconds it took."""
-    task = _unpacked(parcel)
-    task.__dict__["model"] = model  # a reader's own network has no name that a worker knows
+def train_one(parcel: bytes, work: bytes) -> bytes:
+    """Train one unit, in whatever process this is.
+
+    What comes and goes is bytes: a network from a notebook travels whole and not by name, and no
+    tensor goes through shared memory, of which a container has little.
+
+    Args:
+        parcel: the task, and what a worker must agree on; alike for all units of a study.
+        work: the network and what to train; see the caller.
+
+    Returns:
+        The run, on the CPU; the seconds that it took; and where it was trained.
+
+    Raises:
+        DataError: the data here are not the caller's.
+        InputError: this package is of another version here, or the network's code is not here.
+    """
+    # Set for the thread that imports PyTorch and those that it starts; this may be neither.
+    torch.set_flush_denormal(True)
+    task = _task(parcel)
+    model, arm, seed, keep, threads = _loads(work)
+    device = task.data.train.labels.device
     began = time.perf_counter()
-    run = task.train(
-        arm.start, arm.mask, [seed], arm.begin, keep=keep, recipe=arm.recipe, threads=threads
-    )
-    return run, time.perf_counter() - began
+    run = train(
+        model.to(device), arm.start, arm.mask, task.data, arm.recipe or task.recipe, [seed],
+        arm.begin, keep=keep, threads=threads,
+    )  # fmt: skip
+    seconds = time.perf_counter() - began
+    return pickle.dumps((_run_on("cpu", run), seconds, _where(device)))
 
 
 @functools.lru_cache(maxsize=1)
-def _unpacked(parcel: bytes) -> Task:
+def _task(parcel: bytes) -> Task:
     """The task, with its data as this machine has it; kept, so that it is loaded once."""
-    task, fingerprint = pickle.loads(parcel)
+    numerics, task, fingerprint = _loads(parcel)
+    if numerics != NUMERICS:
+        raise InputError(
+            "A worker has another version of lth_utils than the process that it works for; "
+            "install the same for both."
+        )
     if task.data.fingerprint != fingerprint:
         raise DataError(
             f"A worker found other data ({task.data.source}) than the process that it works for; "
             "set LTH_DATA alike for both."
         )
     return task
+
+
+def _loads(data: bytes):
+    try:
+        return pickle.loads(data)
+    except (ImportError, AttributeError) as error:
+        raise InputError(
+            f"A worker lacks code that this study needs ({error}); install it where workers run."
+        ) from error
+
+
+def _where(device: torch.device) -> dict:
+    """What provenance says of a process that trains."""
+    return {"device": device.type, "torch": torch.__version__, "process": os.getpid()}
+
+
+def _on(device: torch.device | str, weights: Weights) -> Weights:
+    return {name: w.to(device) for name, w in weights.items()}
+
+
+def _run_on(device: torch.device | str, run: Run) -> Run:
+    snapshots = {at: _on(device, w) for at, w in run.snapshots.items()}
+    return replace(run, weights=_on(device, run.weights), snapshots=snapshots)

@@ -6,9 +6,11 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+import torch
 from torch import nn
 
 from lth_utils import models
+from lth_utils.datasets import Dataset
 from lth_utils.recipes import Adam
 
 if TYPE_CHECKING:
@@ -74,3 +76,11 @@ def values(start: np.ndarray):
 
     nothing = [np.zeros_like(start) for _ in range(3)]
     return _kernels.Values(np.ascontiguousarray(start), *nothing)
+
+
+def affine(data: Dataset, dtype: torch.dtype) -> tuple[np.ndarray, np.ndarray]:
+    """For every pixel of an image, flat, what normalising adds and what it multiplies by."""
+    black = torch.zeros(data.input_shape, dtype=torch.uint8)
+    shift = data.normalise(black, torch.float64).flatten()
+    scale = data.normalise(black + 1, torch.float64).flatten() - shift
+    return shift.to(dtype).numpy(), scale.to(dtype).numpy()

@@ -92,9 +92,8 @@ def advance(net, weights, biases, rule, images, labels, index, rates, taken):
         d[len(net.pixels) * net.width :] = 0
         _loss_gradient(net, labels, index[step], x, d)
         _backward(net, weights, biases, x, d)
-        everything = np.empty(0, np.uint8)
-        update(weights, everything, rule, rates[step], taken + step + 1)
-        update(biases, everything, rule, rates[step], taken + step + 1)
+        for part in (weights, biases):
+            _update(part, 0, len(part.value), part.gradient, rule, rates[step], taken + step + 1)
 
 
 @_compiled
@@ -228,46 +227,249 @@ def _backward(net, weights, biases, x, d):
 
 # Updates ------------------------------------------------------------------------------------------
 
-# A dense network's weights are updated and masked in one pass over memory; a sparse one's are all
-# kept, and so is everything where ``kept`` is empty.
-
 
 @_compiled
-def update(values, kept, rule, rate, steps):
-    """One step of an optimiser, its ``steps``-th, and zeros where ``kept`` (uint8) says so."""
-    if rule.name == ADAM:
-        _adam(values.value, values.gradient, values.mean, values.square, rule, rate, steps, kept)
-    else:
-        _sgd(values.value, values.gradient, values.mean, rule, rate, kept)
-
-
-@_compiled
-def _adam(value, gradient, first, second, rule, rate, steps, kept):
+def _update(values, begin, count, gradient, rule, rate, steps):
+    """An optimiser's step, its ``steps``-th, for the ``count`` values from ``begin`` on."""
+    value, first, second = values.value, values.mean, values.square
     # Constants in the type of the weights: one float64 among them makes the whole loop float64.
     real = value.dtype.type
-    beta, rest = real(rule.beta), real(1 - rule.beta)
-    beta2, rest2 = real(rule.beta2), real(1 - rule.beta2)
-    size = real(rate / (1 - rule.beta**steps))
-    widen = real(1 / np.sqrt(1 - rule.beta2**steps))
-    eps = real(rule.eps)
-    masked = len(kept) > 0
-    for i in range(len(value)):
-        g = gradient[i]
-        mean = beta * first[i] + rest * g
-        square = beta2 * second[i] + rest2 * g * g
-        first[i], second[i] = mean, square
-        new = value[i] - size * mean / (np.sqrt(square) * widen + eps)
-        value[i] = new * real(kept[i]) if masked else new
+    if rule.name == ADAM:
+        beta, rest = real(rule.beta), real(1 - rule.beta)
+        beta2, rest2 = real(rule.beta2), real(1 - rule.beta2)
+        size = real(rate / (1 - rule.beta**steps))
+        widen = real(1 / np.sqrt(1 - rule.beta2**steps))
+        eps = real(rule.eps)
+        for i in range(np.uint64(count)):
+            at, g = np.uint64(begin) + i, gradient[i]
+            mean = beta * first[at] + rest * g
+            square = beta2 * second[at] + rest2 * g * g
+            first[at], second[at] = mean, square
+            value[at] -= size * mean / (np.sqrt(square) * widen + eps)
+    else:
+        momentum, decay, size = real(rule.beta), real(rule.decay), real(rate)
+        for i in range(np.uint64(count)):
+            at = np.uint64(begin) + i
+            g = gradient[i] + decay * value[at]
+            mean = momentum * first[at] + g
+            first[at] = mean
+            value[at] -= size * (g + momentum * mean if rule.nesterov else mean)
+
+
+# Dense layers -------------------------------------------------------------------------------------
+
+# Fully connected layers, of one network on one thread. Products of this size are too small to be
+# handed to a library one by one: eight units at a time, against sixteen images or sixteen inputs,
+# they run at its speed, and a gradient is used up where it arises, before it has left the cache.
+
+ROWS = 8
+
+
+class Layer(NamedTuple):
+    """A linear layer with what follows it, made up to multiples of :data:`ROWS` units and of
+    :data:`~lth_utils.training._vectors.LANES` inputs with zeros."""
+
+    inputs: int
+    units: int
+    fed: int
+    """How many inputs there are in truth."""
+    kind: int
+    biased: bool
+    weights: Values
+    """(units, inputs), flat; of the gradients only :data:`ROWS` rows."""
+    biases: Values
+    kept: np.ndarray
+    """uint8, like the weights."""
+    masked: bool
+    outputs: np.ndarray
+    """(units, width), flat: what the layer puts out, an image a column."""
+    slopes: np.ndarray
+    """The loss's derivatives by what goes into the activation, likewise."""
+    seen: np.ndarray
+    """(width, inputs), flat: what the layer is fed, an image a row."""
 
 
 @_compiled
-def _sgd(value, gradient, momentum, rule, rate, kept):
-    real = value.dtype.type
-    beta, decay, size = real(rule.beta), real(rule.decay), real(rate)
-    masked = len(kept) > 0
-    for i in range(len(value)):
-        g = gradient[i] + decay * value[i]
-        mean = beta * momentum[i] + g
-        momentum[i] = mean
-        new = value[i] - size * (g + beta * mean if rule.nesterov else mean)
-        value[i] = new * real(kept[i]) if masked else new
+def advance_dense(layers, classes, pixels, scale, shift, rule, images, labels, index, rates, taken):
+    """Take one step for each row of ``index`` (K, batch), at ``rates`` (K,); see
+    :func:`advance`. ``pixels`` (features, width) is a place for the batch, a pixel a row."""
+    batch = index.shape[1]
+    first, last = layers[0], layers[len(layers) - 1]
+    width = len(last.outputs) // last.units
+    for step in range(len(index)):
+        for b in range(batch):
+            image, row = index[step, b], np.uint64(b * first.inputs)
+            for i in range(np.uint64(first.fed)):
+                first.seen[row + i] = images[image, i] * scale[i] + shift[i]
+        _turn(first.seen, first.inputs, batch, pixels, width, first.fed)
+        for at in range(len(layers)):
+            layer = layers[at]
+            if at:
+                before = layers[at - 1]
+                _turn(before.outputs, width, before.units, layer.seen, layer.inputs, batch)
+                _put_out(layer, before.outputs, width)
+            else:
+                _put_out(layer, pixels, width)
+        last.slopes[:] = 0
+        _softmax_gradient(last, classes, labels, index[step], width)
+        for at in range(len(layers) - 1, -1, -1):
+            layer = layers[at]
+            _activation_gradient(layer)
+            if at:  # before the weights change
+                _pass_on(layer, layers[at - 1].slopes, width)
+            _descend(layer, batch, width, rule, rates[step], taken + step + 1)
+
+
+@_compiled
+def _turn(a, a_width, rows, b, b_width, columns):
+    """The transpose of the first rows and columns of flat ``a`` into flat ``b``."""
+    for first in range(0, rows, 16):  # in tiles, which stay in the cache
+        for j in range(columns):
+            for i in range(first, min(first + 16, rows)):
+                b[np.uint64(j * b_width + i)] = a[np.uint64(i * a_width + j)]
+
+
+@_compiled
+def _put_out(layer, x, width):
+    """Outputs of the layer for inputs ``x`` (fed, width)."""
+    w, bias, inputs = layer.weights.value, layer.biases.value, np.uint64(layer.inputs)
+    zero, wide = x.dtype.type(0), np.uint64(width)
+    for unit in range(0, layer.units, ROWS):
+        o = np.uint64(unit)
+        r0 = o * inputs
+        r1, r2, r3 = r0 + inputs, r0 + _2 * inputs, r0 + _3 * inputs
+        r4, r5, r6, r7 = r0 + _4 * inputs, r1 + _4 * inputs, r2 + _4 * inputs, r3 + _4 * inputs
+        for c in range(_V0, wide, _V1):
+            s0, s1, s2, s3 = _four(bias, o)
+            s4, s5, s6, s7 = _four(bias, o + _4)
+            for i in range(np.uint64(layer.fed)):
+                v = load(x, i * wide + c)
+                s0 = multiply_add(spread(w[r0 + i]), v, s0)
+                s1 = multiply_add(spread(w[r1 + i]), v, s1)
+                s2 = multiply_add(spread(w[r2 + i]), v, s2)
+                s3 = multiply_add(spread(w[r3 + i]), v, s3)
+                s4 = multiply_add(spread(w[r4 + i]), v, s4)
+                s5 = multiply_add(spread(w[r5 + i]), v, s5)
+                s6 = multiply_add(spread(w[r6 + i]), v, s6)
+                s7 = multiply_add(spread(w[r7 + i]), v, s7)
+            _put(layer.outputs, o * wide + c, wide, s0, s1, s2, s3)
+            _put(layer.outputs, (o + _4) * wide + c, wide, s4, s5, s6, s7)
+    y = layer.outputs
+    if layer.kind == RELU:
+        for k in range(np.uint64(len(y))):
+            y[k] = max(y[k], zero)
+    elif layer.kind == TANH:
+        for k in range(np.uint64(len(y))):
+            y[k] = np.tanh(y[k])
+
+
+@_compiled
+def _softmax_gradient(layer, classes, labels, index, width):
+    """Mean cross-entropy's gradient at the outputs, (softmax − one-hot) / batch."""
+    x, d = layer.outputs, layer.slopes
+    share = x.dtype.type(1 / len(index))
+    for b in range(len(index)):
+        high = x[b]
+        for c in range(1, classes):
+            high = max(high, x[c * width + b])
+        whole = x.dtype.type(0)
+        for c in range(classes):
+            d[c * width + b] = np.exp(x[c * width + b] - high)
+            whole += d[c * width + b]
+        for c in range(classes):
+            d[c * width + b] *= share / whole
+        d[labels[index[b]] * width + b] -= share
+
+
+@_compiled
+def _activation_gradient(layer):
+    y, d = layer.outputs, layer.slopes
+    zero, one = d.dtype.type(0), d.dtype.type(1)
+    if layer.kind == RELU:
+        for k in range(np.uint64(len(d))):
+            d[k] = d[k] if y[k] > zero else zero
+    elif layer.kind == TANH:
+        for k in range(np.uint64(len(d))):
+            d[k] *= one - y[k] * y[k]
+
+
+@_compiled
+def _pass_on(layer, below, width):
+    """Slopes at the outputs of the layer below, before its activation."""
+    w, d, inputs, wide = layer.weights.value, layer.slopes, layer.inputs, np.uint64(width)
+    nothing = spread(d.dtype.type(0))
+    for i in range(_V0, np.uint64(len(below) // width), np.uint64(ROWS)):
+        for c in range(_V0, wide, _V1):
+            s0, s1, s2, s3 = nothing, nothing, nothing, nothing
+            s4, s5, s6, s7 = nothing, nothing, nothing, nothing
+            for o in range(np.uint64(layer.units)):
+                v, r = load(d, o * wide + c), o * np.uint64(inputs) + i
+                s0 = multiply_add(spread(w[r]), v, s0)
+                s1 = multiply_add(spread(w[r + _1]), v, s1)
+                s2 = multiply_add(spread(w[r + _2]), v, s2)
+                s3 = multiply_add(spread(w[r + _3]), v, s3)
+                s4 = multiply_add(spread(w[r + _4]), v, s4)
+                s5 = multiply_add(spread(w[r + _4 + _1]), v, s5)
+                s6 = multiply_add(spread(w[r + _4 + _2]), v, s6)
+                s7 = multiply_add(spread(w[r + _4 + _3]), v, s7)
+            _put(below, i * wide + c, wide, s0, s1, s2, s3)
+            _put(below, (i + _4) * wide + c, wide, s4, s5, s6, s7)
+
+
+@_compiled
+def _descend(layer, batch, width, rule, rate, steps):
+    """Gradients of the layer's weights, eight rows at a time, and the step that they call for."""
+    d, seen, inputs, wide = layer.slopes, layer.seen, np.uint64(layer.inputs), np.uint64(width)
+    gradient, value, kept = layer.weights.gradient, layer.weights.value, layer.kept
+    nothing, real = spread(d.dtype.type(0)), d.dtype.type
+    for unit in range(0, layer.units, ROWS):
+        o = np.uint64(unit)
+        d0 = o * wide
+        d1, d2, d3 = d0 + wide, d0 + _2 * wide, d0 + _3 * wide
+        d4, d5, d6, d7 = d0 + _4 * wide, d1 + _4 * wide, d2 + _4 * wide, d3 + _4 * wide
+        for i in range(_V0, inputs, _V1):
+            s0, s1, s2, s3 = nothing, nothing, nothing, nothing
+            s4, s5, s6, s7 = nothing, nothing, nothing, nothing
+            for b in range(np.uint64(batch)):
+                v = load(seen, b * inputs + i)
+                s0 = multiply_add(spread(d[d0 + b]), v, s0)
+                s1 = multiply_add(spread(d[d1 + b]), v, s1)
+                s2 = multiply_add(spread(d[d2 + b]), v, s2)
+                s3 = multiply_add(spread(d[d3 + b]), v, s3)
+                s4 = multiply_add(spread(d[d4 + b]), v, s4)
+                s5 = multiply_add(spread(d[d5 + b]), v, s5)
+                s6 = multiply_add(spread(d[d6 + b]), v, s6)
+                s7 = multiply_add(spread(d[d7 + b]), v, s7)
+            _put(gradient, i, inputs, s0, s1, s2, s3)
+            _put(gradient, _4 * inputs + i, inputs, s4, s5, s6, s7)
+        first = o * inputs
+        _update(layer.weights, first, ROWS * layer.inputs, gradient, rule, rate, steps)
+        if layer.masked:
+            for k in range(np.uint64(ROWS) * inputs):
+                value[first + k] *= real(kept[first + k])
+    if layer.biased:
+        for o in range(layer.units):
+            whole = real(0)
+            for b in range(np.uint64(batch)):
+                whole += d[np.uint64(o) * wide + b]
+            layer.biases.gradient[o] = whole
+        _update(layer.biases, 0, layer.units, layer.biases.gradient, rule, rate, steps)
+
+
+_1, _2, _3, _4 = (np.uint64(i) for i in range(1, 5))
+
+
+@_compiled
+def _four(numbers, at):
+    return (
+        spread(numbers[at]), spread(numbers[at + _1]),
+        spread(numbers[at + _2]), spread(numbers[at + _3]),
+    )  # fmt: skip
+
+
+@_compiled
+def _put(array, at, apart, s0, s1, s2, s3):
+    store(array, at, s0)
+    store(array, at + apart, s1)
+    store(array, at + _2 * apart, s2)
+    store(array, at + _3 * apart, s3)

@@ -51,8 +51,8 @@ class Plain:
         if recipe.augment:
             arguments = (self.job.seeds, self.job.copies, first, last, recipe.batch)
             draws = self._sent(augmentation(*arguments))
-        for i, iteration in enumerate(range(first, last)):
-            self.step(index[:, i], draws[i], recipe.rate(iteration, images))
+        for i, rate in enumerate(recipe.rates(first, last, images)):
+            self.step(index[:, i], draws[i], rate)
 
     def _sent(self, draws) -> Tensor:
         return torch.from_numpy(np.stack(draws)).to(self.job.device)
