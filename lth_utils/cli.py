@@ -42,7 +42,10 @@ app.add_typer(results_app, name="results")
 app.add_typer(runs_app, name="runs")
 
 Workers = Annotated[
-    int | None, typer.Option(help="Train in so many processes instead of in threads.")
+    int | None,
+    typer.Option(
+        help="Train in so many processes instead of in threads; also for --cluster local."
+    ),
 ]
 Cluster = Annotated[
     str | None, typer.Option(help="Train on a Dask cluster: tcp://HOST:PORT, or local.")

@@ -32,8 +32,7 @@ from urllib.parse import urlsplit
 
 from lth_utils.errors import InputError
 
-PATIENCE = 8.0
-"""Seconds within which a Dask scheduler has to answer."""
+PATIENCE = 8.0  # seconds that Dask may take to answer, or to close
 
 _SETTINGS = {
     # A unit brings the weights that it begins with, which Dask takes for a mistake.
@@ -163,7 +162,7 @@ def _check_code(client) -> None:
         except Exception as error:
             return str(error)
 
-    for worker, error in client.run(trial).items():
+    for worker, error in client.run(trial, on_error="ignore").items():
         if error:
             raise InputError(
                 f"The worker at {worker} cannot import lth_utils ({error}); install it there, too."
@@ -195,6 +194,8 @@ def _start(workers: int, stack: ExitStack):
             memory_limit=0,  # Dask would pause a worker near the limit, and silently
             dashboard_address="127.0.0.1:0",
             silence_logs=logging.CRITICAL + 1,
+            # Ctrl-C in a terminal reaches them too; the caller answers it.
+            preload=["import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"],
         )
     except RuntimeError as error:
         raise InputError(_NO_START) from error

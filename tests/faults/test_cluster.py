@@ -156,7 +156,8 @@ def test_ctrl_c_leaves_a_store_to_go_on_from_and_no_process(tmp_path, undisturbe
     process = study.start()
     study.wait_for_units(1, process)
     family = descendants(process)
-    os.kill(process.pid, signal.SIGINT)
+    for member in [*family, process]:  # as a terminal does
+        os.kill(member.pid, signal.SIGINT)
     text = study.end(process, status=130)
     [line] = [line for line in text.splitlines() if line.startswith("lth: ")]
     assert "The same again goes on from there." in line and "Traceback" not in text
