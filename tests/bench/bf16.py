@@ -19,7 +19,7 @@ from lth_utils.studies import interval
 
 CASES = {
     # network, width, dataset, recipe, seeds
-    "LeNet-300-100": ("lenet-300-100", 1.0, "mnist", Recipe("3000it", 60, Adam(1.2e-3)), 8),
+    "LeNet-300-100": ("lenet-300-100", 1.0, "mnist", Recipe("2000it", 60, Adam(1.2e-3)), 8),
     "Conv-2, a quarter wide": ("conv-2", 0.25, "mnist", Recipe("300it", 60, Adam(2e-4)), 4),
 }
 
