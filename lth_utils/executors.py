@@ -1,6 +1,6 @@
 """Executors: where a study is trained, when that is not here.
 
-A study runs on any executor of :mod:`concurrent.futures`; this room makes two kinds. Both train
+A study runs on any executor of ``concurrent.futures``; this room makes two kinds. Both train
 one unit a call, each on as many threads as it would have had here, so that results do not depend
 on where they were computed. Only the calling process touches the store, and it stores every unit
 as it comes::

@@ -7,3 +7,5 @@ here, by other processes or on other machines.
 
 from lth_utils.lottery._imp import Lottery, Ticket, imp, predict
 from lth_utils.lottery._units import TABLE
+
+__all__ = ["TABLE", "Lottery", "Ticket", "imp", "predict"]

@@ -12,4 +12,6 @@ pruned the sparse path, whose cost follows the density.
 
 from lth_utils.training._plain import chunk_of, evaluate
 from lth_utils.training._runs import HISTORY, Run
-from lth_utils.training._train import train
+from lth_utils.training._train import Checkpoint, train
+
+__all__ = ["HISTORY", "Checkpoint", "Run", "chunk_of", "evaluate", "train"]
