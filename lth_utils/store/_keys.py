@@ -15,7 +15,8 @@ from lth_utils.errors import InputError
 NUMERICS = 2
 """Raised by hand when the numbers that a training gives change on purpose.
 
-Since 2, each network on a CPU is trained by one thread, and a sparse one by a sparse kernel.
+Since 2, each network on a CPU is trained by one thread, and a fully connected one by a compiled
+step, dense or sparse.
 """
 
 

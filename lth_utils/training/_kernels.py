@@ -260,7 +260,7 @@ def _update(values, begin, count, gradient, rule, rate, steps):
 
 # Fully connected layers, of one network on one thread. Products of this size are too small to be
 # handed to a library one by one: eight units at a time, against sixteen images or sixteen inputs,
-# they run at its speed, and a gradient is used up where it arises, before it has left the cache.
+# they come near its speed, and a gradient is used up where it arises, before it has left the cache.
 
 ROWS = 8
 

@@ -2,8 +2,8 @@
 
 Numba leaves it to the compiler to find out which loops run along vectors, and the compiler keeps
 sums over rows of a sparse matrix in memory, where they belong in registers. Here a vector is a
-value: loaded, multiplied, added up and stored by name. Twice the speed of the loops that these
-replaced, at every density.
+value: loaded, multiplied, added up and stored by name. Measured at 1.3 to 2.6 times the speed of
+the loops that these replaced.
 """
 
 from __future__ import annotations
