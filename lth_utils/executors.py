@@ -19,11 +19,14 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import (
     BrokenExecutor,
     CancelledError,
     Executor,
+    Future,
+    InvalidStateError,
     ProcessPoolExecutor,
     ThreadPoolExecutor,
 )
@@ -119,6 +122,7 @@ def cluster(address: str = "local", workers: int | None = None) -> Iterator[Exec
     try:
         import dask
         from distributed import Client
+        from distributed.client import ClosedClientError
         from distributed.scheduler import KilledWorker
     except ImportError:
         raise InputError(
@@ -135,17 +139,71 @@ def cluster(address: str = "local", workers: int | None = None) -> Iterator[Exec
         if not client.nthreads():
             print(f"No worker has come to {address} yet; waiting.", file=sys.stderr, flush=True)
         try:
-            yield client.get_executor(pure=False)
+            yield _Attended(client)
         except KilledWorker as error:
             raise InputError(
                 "One training has brought down worker after worker, for want of memory perhaps; "
                 "what was finished is stored, and the same again goes on from there."
             ) from error
-        except CancelledError as error:
+        except (CancelledError, ClosedClientError) as error:
             raise InputError(
                 f"The Dask scheduler at {address} has gone away; what was finished is stored, and "
                 "the same again goes on from there."
             ) from error
+
+
+class _Attended(Executor):
+    """Dask's executor, whose futures also end when the scheduler goes away.
+
+    Dask cancels what is under way when it loses the connection; but a unit that is being sent or
+    fetched at that moment it may leave waiting forever.
+    """
+
+    def __init__(self, client):
+        self.client, self.comm = client, client.scheduler_comm
+        self.executor = client.get_executor(pure=False)
+        self.unfinished: set[Future] = set()
+        self.lock = threading.Lock()
+        threading.Thread(target=self._attend, daemon=True).start()
+
+    def submit(self, function, /, *args, **kwargs) -> Future:
+        future = Future()
+        with self.lock:
+            if not self._is_there():
+                raise CancelledError
+            self.unfinished.add(future)
+        theirs = self.executor.submit(function, *args, **kwargs)
+        theirs.add_done_callback(lambda theirs: self._settle(future, theirs))
+        future.add_done_callback(lambda ours: self._withdraw(ours, theirs))
+        return future
+
+    def _is_there(self) -> bool:
+        return self.client.status == "running" and self.client.scheduler_comm is self.comm
+
+    def _attend(self) -> None:
+        while self._is_there():
+            time.sleep(0.2)
+        with self.lock:  # from now on nothing is submitted
+            lost = list(self.unfinished)
+        for future in lost:
+            with suppress(InvalidStateError):
+                future.set_exception(CancelledError())
+
+    def _settle(self, ours: Future, theirs: Future) -> None:
+        with suppress(InvalidStateError):  # cancelled, or lost
+            if theirs.cancelled():
+                ours.set_exception(CancelledError())
+            elif error := theirs.exception():
+                ours.set_exception(error)
+            else:
+                ours.set_result(theirs.result())
+
+    def _withdraw(self, ours: Future, theirs: Future) -> None:
+        with self.lock:
+            self.unfinished.discard(ours)
+        # Without a scheduler there is nobody to tell, and Dask would wait for an answer.
+        if ours.cancelled() and self._is_there():
+            theirs.cancel()
 
 
 def _check(workers: int) -> None:

@@ -1,8 +1,8 @@
 """Pruning: which weights go.
 
 A *criterion* gives every weight a score, and the weights with the lowest scores are removed. It is
-a function from a :class:`Layer` to a tensor of scores, and :func:`criterion` turns it into a
-pruner::
+a function from a :class:`Layer`, which knows the weights, where they began, their gradients and
+what comes in, to a tensor of scores; :func:`criterion` turns it into a pruner::
 
     @criterion
     def magnitude(layer):
@@ -17,17 +17,25 @@ A *fraction* is the share of the **remaining** weights that one call removes.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
 
+from lth_utils import models
 from lth_utils.errors import InputError, look_up, unknown
 from lth_utils.masks import Mask
 from lth_utils.models import Weights
 from lth_utils.randomness import stream
+
+if TYPE_CHECKING:
+    from lth_utils.tasks import Task
 
 SCOPES = ("layer", "global")
 
@@ -42,6 +50,7 @@ class Layer:
     _start: Weights | None
     _seeds: Sequence[int] | None
     _level: int
+    _probe: Callable[[], Probe]
 
     @property
     def start(self) -> Tensor:
@@ -49,6 +58,27 @@ class Layer:
         if self._start is None:
             raise InputError("This criterion compares with the start: pass start=..., the weights.")
         return self._start[self.name].to(self.weights.device)
+
+    @property
+    def gradient(self) -> Tensor:
+        """Mean gradient of the training loss (R, \\*shape), at the trained weights."""
+        return self._probe().gradient[self.name]
+
+    @property
+    def gradient_size(self) -> Tensor:
+        """Mean absolute gradient of a batch's loss (R, \\*shape)."""
+        return self._probe().size[self.name]
+
+    @property
+    def momentum(self) -> Tensor:
+        """Running average of the gradients of batches, the last counting most (R, \\*shape)."""
+        return self._probe().momentum[self.name]
+
+    @property
+    def activations(self) -> Tensor:
+        """Mean absolute value of what comes in through each weight, (R, 1, in) or, for a
+        convolution, (R, 1, in, 1, 1)."""
+        return self._probe().inputs[self.name]
 
     def uniform(self) -> Tensor:
         """Uniform deviates (R, \\*shape) that depend on the seeds, the level and the layer."""
@@ -72,7 +102,8 @@ def criterion(scores: Callable[[Layer], Tensor]) -> Criterion:
     """Make a pruner of a function from a :class:`Layer` to scores (R, \\*shape).
 
     The pruner is called as ``pruner(weights, mask, fractions, scope="layer", start=None,
-    seeds=None, level=0)``; see :func:`prune`. It joins :data:`CRITERIA` under its name.
+    seeds=None, level=0, task=None)``; see :func:`prune`. It joins :data:`CRITERIA` under its name.
+    Nothing of this is asked of a caller, or computed, that the criterion does not look at.
     """
 
     @functools.wraps(scores)
@@ -85,9 +116,11 @@ def criterion(scores: Callable[[Layer], Tensor]) -> Criterion:
         start: Weights | None = None,
         seeds: Sequence[int] | None = None,
         level: int = 0,
+        task: Task | None = None,
     ) -> Mask:
         mask.check({n: tuple(weights[n].shape[1:]) for n in mask if n in weights}, None)
-        layers = [Layer(name, weights[name].detach(), start, seeds, level) for name in mask]
+        probe = functools.cache(lambda: Probe.of(task, mask.apply(weights), seeds, level))
+        layers = [Layer(name, weights[name].detach(), start, seeds, level, probe) for name in mask]
         return prune({layer.name: scores(layer) for layer in layers}, mask, fractions, scope)
 
     pruner.scores = scores
@@ -128,9 +161,140 @@ def magnitude_increase(layer: Layer) -> Tensor:
 
 
 @criterion
+def gradient(layer: Layer) -> Tensor:
+    """Keep the weights that the loss still pulls at, whichever way."""
+    return layer.gradient_size
+
+
+@criterion
+def activation(layer: Layer) -> Tensor:
+    """Keep the weights that pass on most: magnitude times the mean input (Sun et al., 2024)."""
+    return layer.weights.abs() * layer.activations
+
+
+@criterion
+def sensitivity(layer: Layer) -> Tensor:
+    """Keep the weights without which the loss would change most, to first order (Mozer and
+    Smolensky, 1989)."""
+    return layer.weights.abs() * layer.gradient_size
+
+
+@criterion
+def momentum(layer: Layer) -> Tensor:
+    """Keep the weights whose gradients agree from batch to batch (Dettmers and Zettlemoyer,
+    2019)."""
+    return layer.momentum.abs()
+
+
+@criterion
 def random(layer: Layer) -> Tensor:
     """Keep weights at random: the control for every other criterion."""
     return layer.uniform()
+
+
+# What a criterion learns from data ----------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Gradients and inputs of a trained network on batches of training images.
+
+    Attributes:
+        gradient: mean over the batches of each prunable tensor's gradient, (R, \\*shape).
+        size: mean over the batches of its absolute value.
+        momentum: running average over the batches, as SGD with momentum 0.9 would hold it.
+        inputs: mean absolute value of each layer's inputs, (R, 1, in) or (R, 1, in, 1, 1).
+    """
+
+    gradient: Weights
+    size: Weights
+    momentum: Weights
+    inputs: Weights
+
+    BATCHES = 20
+    DECAY = 0.9
+
+    @classmethod
+    def of(
+        cls, task: Task | None, weights: Weights, seeds: Sequence[int] | None, level: int = 0
+    ) -> Probe:
+        """Look at :attr:`BATCHES` batches, drawn for each seed and level.
+
+        Args:
+            task: whose network, training images and batch size.
+            weights: trained weights (R, \\*shape), with pruned ones zero.
+            seeds: one for each member.
+            level: makes the draw of each level its own.
+        """
+        if task is None or seeds is None:
+            raise InputError(
+                "This criterion looks at training images: pass task=... and seeds=..., one a "
+                "member."
+            )
+        members = [
+            cls._of_member(task, {n: w[i] for n, w in weights.items()}, seed, level)
+            for i, seed in enumerate(seeds)
+        ]
+        return cls(
+            *({n: torch.stack([m[part][n] for m in members]) for n in members[0][part]}
+              for part in range(4))
+        )  # fmt: skip
+
+    @classmethod
+    def _of_member(
+        cls, task: Task, weights: Weights, seed: int, level: int
+    ) -> tuple[Weights, Weights, Weights, Weights]:
+        data, names = task.data, list(models.prunable(task.model))
+        order = stream(seed, "probe", level).permutation(len(data.train))
+        batches = np.resize(order, (cls.BATCHES, task.recipe.batch))  # again from its beginning
+        batches = torch.from_numpy(batches).to(data.train.labels.device)
+        weights = {n: w.detach().clone().requires_grad_(n in names) for n, w in weights.items()}
+        mean, size, momentum = ({n: torch.zeros_like(weights[n]) for n in names} for _ in range(3))
+        with _listening(task.model, names) as inputs:
+            for index in batches:
+                outputs = functional_call(
+                    task.model, weights, data.normalise(data.train.images[index])
+                )
+                loss = F.cross_entropy(outputs, data.train.labels[index])
+                gradients = torch.autograd.grad(loss, [weights[n] for n in names])
+                for name, g in zip(names, gradients, strict=True):
+                    mean[name] += g / cls.BATCHES
+                    size[name] += g.abs() / cls.BATCHES
+                    momentum[name].mul_(cls.DECAY).add_(g, alpha=1 - cls.DECAY)
+        inputs = {n: torch.stack(means).mean(0).unsqueeze(0) for n, means in inputs.items()}
+        return mean, size, momentum, inputs
+
+
+@contextmanager
+def _listening(model: nn.Module, names: Sequence[str]) -> Iterator[dict[str, list[Tensor]]]:
+    """While open, collect the mean absolute input of each channel of the layers named; as they
+    are when a trained network is used, with nothing left out and no statistics updated."""
+    heard: dict[str, list[Tensor]] = {name: [] for name in names}
+
+    def hook(name: str):
+        def listen(layer: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+            [x] = inputs
+            others = [axis for axis in range(x.dim()) if axis != 1]
+            mean = x.detach().abs().mean(others)
+            heard[name].append(mean.view(-1, *[1] * (layer.weight.dim() - 2)))
+
+        return listen
+
+    modes = {module: module.training for module in model.modules()}
+    hooks = [
+        model.get_submodule(name.removesuffix("weight").removesuffix(".")).register_forward_hook(
+            hook(name)
+        )
+        for name in names
+    ]
+    model.eval()
+    try:
+        yield heard
+    finally:
+        for each in hooks:
+            each.remove()
+        for module, mode in modes.items():
+            module.training = mode
 
 
 # From scores to a mask ----------------------------------------------------------------------------

@@ -22,7 +22,10 @@ from lth_utils.errors import unknown
 GENERATOR = 1
 """The version of every stream; results of different versions are not comparable bit by bit."""
 
-PURPOSES = ("init", "reinit", "order", "augment", "dropout", "random mask", "copy", "split")
+PURPOSES = (
+    "init", "reinit", "order", "augment", "dropout", "random mask", "copy", "split", "probe",
+    "label noise", "permuted inputs", "drawn",
+)  # fmt: skip
 """What a draw can be for."""
 
 

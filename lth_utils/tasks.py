@@ -77,6 +77,10 @@ class Task:
             reached are the paper's at any scale.
         replicates: how many seeds.
         width: multiplies the network's hidden layers.
+        dropout: rate of dropout behind hidden layers that are fully connected.
+        label_noise: share of the training labels that is replaced by labels drawn at random.
+        permuted: whether the pixels of all images are put in another, common order.
+        report: splits that are looked at, at the early stop and at the end.
         images: how many images to train, validate and test on; all by default.
         control_levels: levels at which controls are trained; all by default.
         scales: what each scale changes, by attribute.
@@ -95,6 +99,10 @@ class Task:
     stride: int = 1
     replicates: int = 5
     width: float = 1.0
+    dropout: float = 0.0
+    label_noise: float = 0.0
+    permuted: bool = False
+    report: tuple[str, ...] = ("test",)
     images: tuple[int | None, int | None, int | None] = (None, None, None)
     control_levels: tuple[int, ...] | None = None
     scales: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
@@ -127,17 +135,19 @@ class Task:
         if self.embedded and datasets.find(name) is None:
             name = self.embedded
         data = datasets.load(name, device=device())
+        data = data.permuted() if self.permuted else data
         limits = [
             n if n is None else min(n, len(split))
             for n, split in zip(self.images, (data.train, data.val, data.test), strict=True)
         ]
-        return data.subset(*limits) if any(limits) else data
+        data = data.subset(*limits) if any(limits) else data
+        return data.with_label_noise(self.label_noise) if self.label_noise else data
 
     @cached_property
     def model(self) -> nn.Module:
         """The network as a function; its own weights play no part."""
         return models.build(
-            self.network, self.data.input_shape, self.data.num_classes, self.width
+            self.network, self.data.input_shape, self.data.num_classes, self.width, self.dropout
         ).to(device())
 
     @property
@@ -170,8 +180,10 @@ class Task:
 
     def describe(self) -> str:
         """Two lines for a figure's title: network, data, length, and what was narrowed."""
-        width = "" if self.width == 1 else f" ({self.width:g} × the width)"
-        return f"{self.title}{width} on {self.data.title},\n{self.iterations:,} iterations"
+        changed = [f"{self.width:g} × the width"] if self.width != 1 else []
+        changed += [f"dropout {self.dropout:g}"] if self.dropout else []
+        title = f"{self.title} ({', '.join(changed)})" if changed else self.title
+        return f"{title} on {self.data.title},\n{self.iterations:,} iterations"
 
     # The verbs ----------------------------------------------------------------------------------
 
@@ -198,6 +210,7 @@ class Task:
     ) -> Run:
         """:func:`lth_utils.train` with this task's network, data and recipe."""
         recipe = recipe or self.recipe
+        options.setdefault("report", self.report)
         return train(self.model, start, mask, self.data, recipe, seeds, begin, end, keep, **options)
 
 
@@ -232,7 +245,52 @@ LENET_MNIST = Task(
 LENET_FASHION = replace(LENET_MNIST, name="lenet-fashion", dataset="fashion-mnist", embedded=None)
 """The same network and recipe on Fashion-MNIST, which must be fetched first."""
 
-TASKS = {task.name: task for task in (LENET_MNIST, LENET_FASHION)}
+
+def _conv(depth: int, rate: float, iterations: int, conv: float) -> Task:
+    return Task(
+        name=f"conv-{depth}-cifar10",
+        title=f"Conv-{depth}",
+        network=f"conv-{depth}",
+        dataset="cifar10",
+        embedded="shapes-32",
+        recipe=Recipe(duration=f"{iterations}it", batch=60, optimiser=Adam(rate), every="100it"),
+        prune={"conv": conv, "linear": 0.20, "output": 0.10},
+        levels=24,
+        scales={
+            "live": {
+                "recipe": {"duration": "150it", "every": "25it", "optimiser": Adam(2e-3)},
+                "width": 0.125,
+                "levels": 4,
+                "stride": 4,
+                "replicates": 3,
+                "images": (4_000, 500, 1_000),
+                "control_levels": (3, 4),
+            },
+            "smoke": {
+                "recipe": {"duration": "6it", "every": "3it"},
+                "width": 0.03125,
+                "levels": 2,
+                "stride": 7,
+                "replicates": 2,
+                "images": (200, 100, 100),
+            },
+        },
+    )
+
+
+CONV2_CIFAR10 = _conv(2, 2e-4, 20_000, conv=0.10)
+"""Conv-2 on CIFAR-10 (Frankle and Carbin, 2019, figure 2)."""
+
+CONV4_CIFAR10 = _conv(4, 3e-4, 25_000, conv=0.10)
+"""Conv-4 on CIFAR-10 (Frankle and Carbin, 2019, figure 2)."""
+
+CONV6_CIFAR10 = _conv(6, 3e-4, 30_000, conv=0.15)
+"""Conv-6 on CIFAR-10 (Frankle and Carbin, 2019, figure 2)."""
+
+TASKS = {
+    task.name: task
+    for task in (LENET_MNIST, LENET_FASHION, CONV2_CIFAR10, CONV4_CIFAR10, CONV6_CIFAR10)
+}
 
 
 def by_name(name: str) -> Task:

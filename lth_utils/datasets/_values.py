@@ -1,5 +1,6 @@
 """What a dataset is, once it is in memory."""
 
+import hashlib
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lth_utils.errors import InputError
+from lth_utils.randomness import stream
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -66,6 +68,49 @@ class Dataset:
         """The name for figures and tables, which says when this is only a part."""
         return f"{self.plain_title} ({self.note})" if self.note else self.plain_title
 
+    def with_label_noise(self, share: float, seed: int = 0) -> "Dataset":
+        """The same images, a ``share`` of the training labels replaced by labels drawn at random.
+
+        Each of these is drawn from all classes, so a few stay right. Labels to validate and to
+        test by stay as they are. Raises :class:`.InputError` for a share outside 0 to 1.
+        """
+        if not 0 <= share <= 1:
+            raise InputError(f"A share of the labels is a number from 0 to 1; got {share}.")
+        draws = stream(seed, "label noise")
+        chosen = draws.permutation(len(self.train))[: round(share * len(self.train))]
+        labels = self.train.labels.clone()
+        drawn = torch.from_numpy(draws.integers(self.num_classes, len(chosen)))
+        labels[torch.from_numpy(chosen)] = drawn.to(labels.device)
+        return replace(
+            self,
+            plain_title=f"{self.plain_title}, {share:.0%} of the training labels random",
+            fingerprint=_altered(self.fingerprint, "label noise", share, seed),
+            train=Split(self.train.images, labels),
+        )
+
+    def permuted(self, seed: int = 0) -> "Dataset":
+        """The same images with their pixels in another order, one order for all images.
+
+        A fully connected network cannot tell the difference; what knows which pixels are
+        neighbours can.
+        """
+        order = torch.from_numpy(
+            stream(seed, "permuted inputs").permutation(self.input_shape[1] * self.input_shape[2])
+        )
+
+        def shuffled(part: Split) -> Split:
+            flat = part.images.flatten(-2)[..., order.to(part.images.device)]
+            return Split(flat.view_as(part.images), part.labels)
+
+        return replace(
+            self,
+            plain_title=f"{self.plain_title}, pixels permuted",
+            fingerprint=_altered(self.fingerprint, "permuted inputs", seed),
+            train=shuffled(self.train),
+            val=shuffled(self.val),
+            test=shuffled(self.test),
+        )
+
     @property
     def input_shape(self) -> tuple[int, int, int]:
         """(C, H, W) of one image."""
@@ -116,6 +161,11 @@ class Dataset:
         """The same dataset with its tensors on ``device``."""
         parts = {name: getattr(self, name).to(device) for name in ("train", "val", "test")}
         return replace(self, **parts)
+
+
+def _altered(fingerprint: str, *what: object) -> str:
+    """The fingerprint of a dataset that something has been done to."""
+    return hashlib.sha256(repr((fingerprint, *what)).encode()).hexdigest()
 
 
 @lru_cache(maxsize=64)

@@ -93,14 +93,14 @@ def imp(
     criterion: Criterion | str = pruning.magnitude,
     fractions: float | Mapping[str, float] | None = None,
     scope: str | None = None,
+    one_shot: bool = False,
     store: Store | None = None,
     executor: Executor | None = None,
     progress: bool | None = None,
 ) -> Lottery:
-    """Find tickets by iterative pruning, and train each beside its controls.
+    """Find tickets by pruning, and train each beside its controls.
 
-    One-shot pruning is ``levels=1`` with the whole of ``fractions`` at once; pruning with
-    fine-tuning is ``treatments=("fine-tune",)``.
+    Pruning with fine-tuning is ``treatments=("fine-tune",)``.
 
     Args:
         task: at the scale to run, for instance ``lth.tasks.LENET_MNIST.at("live")``.
@@ -112,6 +112,8 @@ def imp(
         criterion: what decides which weights go, or its name.
         fractions: share of the remaining weights that a level removes; the task's by default.
         scope: ``"layer"`` or ``"global"``; the task's by default.
+        one_shot: prune every level's mask from the dense network, in one step to the density that
+            iterative pruning has at that level.
         store: where finished units are kept; the default store if None.
         executor: where to train, one unit a call, as :mod:`lth_utils.executors` or any library
             makes it; by default here, on all cores or the GPU. Results do not depend on it.
@@ -121,7 +123,9 @@ def imp(
         InputError: an unknown treatment or criterion, negative levels, an impossible fraction.
     """
     store = store or Store()
-    design = _Design.of(task, levels, seeds, rewind, treatments, criterion, fractions, scope)
+    design = _Design.of(
+        task, levels, seeds, rewind, treatments, criterion, fractions, scope, one_shot
+    )
     trainings = len(design.seeds) * sum(map(len, design.plan.values()))
     with tqdm(total=trainings * task.iterations, **_bar(progress)) as bar:
         bench = Bench(task, design.seeds, design.settings, store, executor, bar)
@@ -152,9 +156,11 @@ def _search(design: _Design, bench: Bench) -> list[Ticket]:
     dense = found = bench.train({"dense": Arm(start, mask)}, 0, keep=(rewind,))
     tickets = []
     for level in range(1, design.levels + 1):
+        if design.one_shot:
+            found, mask = dense, task.dense_mask(seeds)
         mask = design.criterion(
-            found.weights, mask, design.fractions, design.scope,
-            start=start, seeds=seeds, level=level,
+            found.weights, mask, design.fractions_at(level), design.scope,
+            start=start, seeds=seeds, level=level, task=task,
         )  # fmt: skip
         now = Situation(
             mask=mask,
@@ -174,7 +180,10 @@ def _search(design: _Design, bench: Bench) -> list[Ticket]:
                 f"{chain!r} trains under another mask than the one that was found, so "
                 "it cannot be what is pruned next; name another treatment first."
             )
+        before = bench.parents
         found = bench.train(arms, level)
+        if design.one_shot:
+            bench.parents = before  # the next level's mask, too, comes from the dense network
         tickets.append(Ticket(level, now.rewound, mask, rewind))
     return tickets
 
@@ -188,14 +197,17 @@ def predict(
     criterion: Criterion | str = pruning.magnitude,
     fractions: float | Mapping[str, float] | None = None,
     scope: str | None = None,
+    one_shot: bool = False,
     store: Store | None = None,
 ) -> float:
     """Seconds that :func:`imp` will take here for the same arguments, from a few iterations run
     now. What is stored already takes none."""
-    design = _Design.of(task, levels, seeds, rewind, treatments, criterion, fractions, scope)
+    design = _Design.of(
+        task, levels, seeds, rewind, treatments, criterion, fractions, scope, one_shot
+    )
     store = store or Store()
     bench = Bench(task, design.seeds, design.settings, store, None, None)
-    keys = bench.keys(design.plan, design.rewind)
+    keys = bench.keys(design.plan, design.rewind, design.one_shot)
     missing = Counter(level for (level, _, _), key in keys.items() if key not in store)
     looks = -(-task.iterations // task.recipe.cadence(len(task.data.train))) + 4
     members = min(len(design.seeds), 5)
@@ -219,6 +231,7 @@ class _Design:
     criterion: Criterion
     fractions: float | Mapping[str, float]
     scope: str
+    one_shot: bool
     settings: Mapping
     """What of this a unit's key has to say."""
     plan: Mapping[int, Sequence[str]]
@@ -235,6 +248,7 @@ class _Design:
         criterion: Criterion | str,
         fractions: float | Mapping[str, float] | None,
         scope: str | None,
+        one_shot: bool = False,
     ) -> _Design:
         levels = task.levels if levels is None else levels
         if levels < 0:
@@ -257,12 +271,24 @@ class _Design:
             "fractions": fractions,
             "scope": scope,
             "rewind": str(rewind),
+            **({"one shot": True} if one_shot else {}),
         }
         plan = {level: task.arms_at(level, levels, treatments) for level in range(1, levels + 1)}
         return cls(
-            task, levels, seeds, str(rewind), criterion, fractions, scope, settings,
+            task, levels, seeds, str(rewind), criterion, fractions, scope, one_shot, settings,
             {0: ["dense"], **plan},
         )  # fmt: skip
+
+    def fractions_at(self, level: int) -> float | Mapping[str, float]:
+        """What pruning removes at a level: one-shot, as much as all levels so far."""
+        if not self.one_shot:
+            return self.fractions
+        return {
+            name: 1 - (1 - share) ** level
+            for name, share in pruning.check(
+                self.task.dense_mask(self.seeds[:1]), self.fractions, self.scope
+            ).items()
+        }
 
     def density(self, level: int) -> float:
         """Share of the prunable weights that is kept at a level, up to rounding."""

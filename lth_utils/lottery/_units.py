@@ -122,7 +122,7 @@ class Bench:
         return pd.concat(self.histories, ignore_index=True)[TABLE]
 
     def keys(
-        self, plan: Mapping[int, Sequence[str]], rewind: str
+        self, plan: Mapping[int, Sequence[str]], rewind: str, one_shot: bool = False
     ) -> dict[tuple[int, str, int], str]:
         """The key of every unit of a plan, by level, treatment and seed: known before any is
         trained, for a key says what was done and not what came of it."""
@@ -133,7 +133,8 @@ class Bench:
                 for seed in self.seeds:
                     settings = self._settings(name, level, seed, keep)
                     keys[level, name, seed] = key(settings)
-            self.parents = {seed: keys[level, names[0], seed] for seed in self.seeds}
+            if level == 0 or not one_shot:
+                self.parents = {seed: keys[level, names[0], seed] for seed in self.seeds}
         self.parents = before
         return keys
 
@@ -158,7 +159,7 @@ class Bench:
         pruning_settings = self.settings if level else {}
         data = self.task.data
         return {
-            "network": [self.task.network, self.task.width],
+            "network": [self.task.network, self.task.width, *self._extras("dropout")],
             "data": [data.name, data.fingerprint, data.split_seed],
             "images": [len(data.train), len(data.val), len(data.test)],
             "recipe": self.task.recipe,
@@ -170,7 +171,12 @@ class Bench:
             "parent": self.parents[seed],
             **pruning_settings,
             **self._own(treatment),
+            **({"report": self.task.report} if self.task.report != ("test",) else {}),
         }
+
+    def _extras(self, *names: str) -> list:
+        """What most tasks do not have, where this one has it; so their keys stay as they were."""
+        return [[name, getattr(self.task, name)] for name in names if getattr(self.task, name)]
 
     def _own(self, treatment: str) -> dict:
         """What a name does not say of a reader's own network or treatment."""
@@ -332,7 +338,7 @@ def train_one(parcel: bytes, work: bytes) -> bytes:
     began = time.perf_counter()
     run = train(
         model.to(device), arm.start, arm.mask, task.data, arm.recipe or task.recipe, [seed],
-        arm.begin, keep=keep, threads=threads,
+        arm.begin, keep=keep, threads=threads, report=task.report,
     )  # fmt: skip
     seconds = time.perf_counter() - began
     return pickle.dumps((_run_on("cpu", run), seconds, _where(device)))

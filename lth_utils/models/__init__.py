@@ -19,10 +19,12 @@ from lth_utils.errors import look_up
 from lth_utils.models._networks import (
     VGG,
     Conv,
+    Dropout,
     LeNet,
     ResNet,
     ResNet50,
     Shortcut,
+    add_dropout,
     glorot_normal,
     kaiming_normal,
 )
@@ -39,9 +41,10 @@ from lth_utils.models._weights import (
 )
 
 __all__ = [
-    "NETWORKS", "STACKED", "VGG", "Conv", "LeNet", "ResNet", "ResNet50", "Shortcut", "build",
-    "check_weights", "dense_mask", "forward", "from_module", "glorot_normal", "initialise",
-    "is_stackable", "kaiming_normal", "prunable", "shapes", "to_module", "trainable",
+    "NETWORKS", "STACKED", "VGG", "Conv", "Dropout", "LeNet", "ResNet", "ResNet50", "Shortcut",
+    "add_dropout", "build", "check_weights", "dense_mask", "forward", "from_module",
+    "glorot_normal", "initialise", "is_stackable", "kaiming_normal", "prunable", "shapes",
+    "to_module", "trainable",
 ]  # fmt: skip
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
@@ -63,13 +66,21 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
 """
 
 
-def build(name: str, inputs: Sequence[int], classes: int, width: float = 1.0) -> nn.Module:
+def build(
+    name: str, inputs: Sequence[int], classes: int, width: float = 1.0, dropout: float = 0.0
+) -> nn.Module:
     """The network called ``name`` for images of shape ``inputs``.
 
+    With a ``dropout`` rate, units of every hidden layer that is fully connected are left out.
+
     Raises:
-        InputError: no network has that name, or it cannot take such images.
+        InputError: no network has that name, or it cannot take such images, or has no layer for
+            dropout.
     """
-    return look_up("network", name, NETWORKS)(inputs, classes, width)
+    model = look_up("network", name, NETWORKS)(inputs, classes, width)
+    if dropout:
+        add_dropout(model, dropout)
+    return model
 
 
 # The function -------------------------------------------------------------------------------------

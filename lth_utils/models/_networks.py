@@ -10,9 +10,11 @@ from collections import OrderedDict
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lth_utils.errors import InputError
+from lth_utils.randomness import Stream
 
 # Deviations of initial weights --------------------------------------------------------------------
 
@@ -149,6 +151,53 @@ class VGG(nn.Sequential):
         layers["flatten"] = nn.Flatten()
         layers["output"] = nn.Linear(channels, classes)
         super().__init__(layers)
+
+
+# Dropout ------------------------------------------------------------------------------------------
+
+
+class Dropout(nn.Module):
+    """Leave out each unit with probability ``rate`` while training, and scale up the others
+    (Srivastava et al., 2014).
+
+    Whoever trains puts one stream for each member into ``streams`` before a step, so that what is
+    left out has a name as every draw has. Without any, as in PyTorch code of a reader's own,
+    PyTorch draws.
+    """
+
+    def __init__(self, rate: float):
+        super().__init__()
+        self.rate = rate
+        self.streams: list[Stream] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or not self.streams:
+            return F.dropout(x, self.rate, self.training)
+        kept = torch.from_numpy(self.streams.pop(0).uniform(*x.shape) >= self.rate)
+        return x * kept.to(x.device) / (1 - self.rate)
+
+    def extra_repr(self) -> str:
+        return f"rate={self.rate}"
+
+
+def add_dropout(model: nn.Sequential, rate: float) -> None:
+    """Put a :class:`Dropout` behind every hidden layer that is fully connected.
+
+    Raises:
+        InputError: the rate is not at least 0 and below 1, or there is no such layer.
+    """
+    if not 0 <= rate < 1:
+        raise InputError(f"A dropout rate is at least 0 and below 1; got {rate}.")
+    layers = list(model.named_children())
+    hidden = [i for i, (_, layer) in enumerate(layers) if isinstance(layer, nn.Linear)][:-1]
+    if not hidden:
+        raise InputError("Dropout goes behind hidden layers that are fully connected; none is.")
+    for number, i in enumerate(reversed(hidden)):  # behind the activation, from the last
+        layers.insert(i + 2, (f"dropout{len(hidden) - number}", Dropout(rate)))
+    for name in list(model._modules):
+        del model._modules[name]
+    for name, layer in layers:
+        model.add_module(name, layer)
 
 
 # Residual -----------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import pandas as pd
 from scipy.special import stdtrit
 
 from lth_utils.errors import InputError
+from lth_utils.lottery import TABLE
 
 CONFIDENCE = 0.95
 
@@ -66,21 +67,39 @@ def measure(
         raise InputError(f"The table has no {metric} of {split} at moment {moment!r}.")
     if metric == "step":
         rows = rows.assign(value=rows.step.astype(float))
-    return rows[["treatment", "level", "density", "replicate", "value"]]
+    # What is not of the usual columns tells the variants of a study apart.
+    extra = [name for name in rows if name not in TABLE]
+    return rows[["treatment", "level", "density", "replicate", "value", *extra]]
 
 
-def summary(table: pd.DataFrame, metric: str = "accuracy", **which: str) -> pd.DataFrame:
+def summary(
+    table: pd.DataFrame, metric: str = "accuracy", by: str = "treatment", **which: str
+) -> pd.DataFrame:
     """Mean and interval over replicates for each treatment and level.
 
+    Args:
+        table: tidy, as :func:`lth_utils.imp` gives it.
+        metric: as in :func:`measure`.
+        by: the column that tells rows apart, for instance the axis of a study with variants; the
+            table then holds one treatment.
+        which: as in :func:`measure`.
+
     Returns:
-        Columns treatment, level, density, mean, low, high, n. ``which`` as in :func:`measure`.
+        Columns ``by``, level, density, mean, low, high, n.
+
+    Raises:
+        InputError: the rows differ in something else as well.
     """
-    rows = measure(table, metric, **which)
-    return _over_replicates(rows.groupby(["treatment", "level"], sort=False))
+    return _over_replicates(_comparable(measure(table, metric, **which), by), by, sort=False)
 
 
 def paired(
-    table: pd.DataFrame, one: str, other: str, metric: str = "accuracy", **which: str
+    table: pd.DataFrame,
+    one: str,
+    other: str,
+    metric: str = "accuracy",
+    by: str = "treatment",
+    **which: str,
 ) -> pd.DataFrame:
     """Seed-paired differences ``one`` - ``other`` at each level, with their intervals.
 
@@ -88,28 +107,52 @@ def paired(
     because a seed gives all its treatments the same order of the images and, at one level, the
     same number of weights in each layer.
 
+    Args:
+        table: tidy, as :func:`lth_utils.imp` gives it.
+        one: name of a treatment, or whatever else stands in column ``by``.
+        other: what it is compared with.
+        metric: as in :func:`measure`.
+        by: the column that tells the two apart, for instance the axis of a study with variants;
+            the table then holds one treatment.
+        which: as in :func:`measure`.
+
     Returns:
         Columns level, density, mean, low, high, n, sparser levels later.
 
     Raises:
-        InputError: the two have no level and replicate in common.
+        InputError: the two have no level and replicate in common, or the rows differ in something
+            else as well.
     """
-    rows = measure(table, metric, **which)
-    ours, theirs = rows[rows.treatment == one], rows[rows.treatment == other]
+    rows = _comparable(measure(table, metric, **which), by)
+    ours, theirs = rows[rows[by] == one], rows[rows[by] == other]
     keys = ["replicate"] if other == "dense" else ["replicate", "level"]
     both = ours.merge(theirs[[*keys, "value"]], on=keys, suffixes=("", "_other"))
     if both.empty:
-        known = ", ".join(rows.treatment.unique())
-        raise InputError(f"{one!r} and {other!r} cannot be compared here; treatments: {known}.")
+        known = ", ".join(map(str, rows[by].unique()))
+        raise InputError(f"{one!r} and {other!r} cannot be compared here; {by}s: {known}.")
     both["value"] -= both.pop("value_other")
-    return _over_replicates(both.groupby(["treatment", "level"], sort=True)).drop(
-        columns="treatment"
-    )
+    return _over_replicates(both, by, sort=True).drop(columns=by)
 
 
-def _over_replicates(groups) -> pd.DataFrame:
-    rows = [
-        (treatment, level, group.density.mean(), *interval(group.value))
-        for (treatment, level), group in groups
+def _over_replicates(rows: pd.DataFrame, by: str, sort: bool) -> pd.DataFrame:
+    found = [
+        (name, level, group.density.mean(), *interval(group.value))
+        for (name, level), group in rows.groupby([by, "level"], sort=sort)
     ]
-    return pd.DataFrame(rows, columns=["treatment", "level", "density", "mean", "low", "high", "n"])
+    return pd.DataFrame(found, columns=[by, "level", "density", "mean", "low", "high", "n"])
+
+
+def _comparable(rows: pd.DataFrame, by: str) -> pd.DataFrame:
+    """The rows, if they differ in nothing but column ``by``, the level and the replicate."""
+    if by not in rows:
+        raise InputError(f"The table has no column {by!r}; it has {', '.join(rows)}.")
+    usual = {"level", "density", "replicate", "value", by}
+    for name in set(rows) - usual:
+        # Every treatment begins as the dense network.
+        found = [v for v in rows[name].unique() if not (name == "treatment" and v == "dense")]
+        if len(found) > 1:
+            raise InputError(
+                f"The table holds several values of {name!r} ({', '.join(map(str, found))}): "
+                f"choose one, or compare them with by={name!r}."
+            )
+    return rows

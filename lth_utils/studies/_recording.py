@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import subprocess
+from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, replace
@@ -40,7 +41,7 @@ def record(
     runs: store.Store | None = None,
     progress: bool | None = None,
     executor: Executor | None = None,
-) -> Lottery:
+) -> dict[str, Lottery]:
     """Run a study, or what is left of it, and write its table, curves and provenance.
 
     Args:
@@ -55,19 +56,28 @@ def record(
 
     Only real data is recorded: where the task's dataset is not found this stops before it starts.
 
+    Returns:
+        What was found, by variant; a study without variants has one, called ``""``.
+
     Raises:
         DataError: the dataset is not at hand.
         InputError: the folder cannot be written.
     """
     commit = _commit()  # before hours in which the checkout may move on
-    task = study.prepared(scale, as_published)
-    if levels is not None:
-        task = replace(task, levels=levels)
-    if task.scale != "smoke":
-        datasets.load(task.dataset)  # a stand-in must never be recorded as the real thing
-    result = imp(task, store=runs, progress=progress, executor=executor, **study.options)
-    table = result.table.assign(study=study.name)
-    curves = _thinned(result.curves.assign(study=study.name))
+    results, tables, curves = {}, [], []
+    for name, (task, options) in study.runs(scale, as_published).items():
+        if levels is not None:
+            task = replace(task, levels=levels)
+        if task.scale != "smoke":
+            datasets.load(task.dataset)  # a stand-in must never be recorded as the real thing
+        result = imp(task, store=runs, progress=progress, executor=executor, **options)
+        label = {"study": study.name} | ({study.axis: name} if study.axis else {})
+        table = result.table[result.table.split.isin(study.splits)]
+        tables += [rows.assign(**label) for rows in (table, study.also and study.also(result))
+                   if rows is not None]  # fmt: skip
+        curves.append(_thinned(result.curves.assign(**label)))
+        results[name] = result
+    table, curves = pd.concat(tables, ignore_index=True), pd.concat(curves, ignore_index=True)
     if len(table) > MOST_ROWS:
         raise InputError(f"Study {study.name} has {len(table)} rows; at most {MOST_ROWS} fit.")
     folder = Path(folder)
@@ -75,13 +85,14 @@ def record(
         folder.mkdir(parents=True, exist_ok=True)
         _write(table, folder / f"{study.name}.csv")
         _write(curves, folder / f"{study.name}.curves.csv.xz")
-        provenance = json.dumps(_provenance(study, result, commit), indent=1, ensure_ascii=False)
+        note = _provenance(study, results, commit, len(table))
+        provenance = json.dumps(note, indent=1, ensure_ascii=False)
         (folder / f"{study.name}.json").write_text(provenance + "\n")
     except OSError as error:
         raise InputError(
             f"Results cannot be written to {folder} ({error.strerror}); choose another folder."
         ) from error
-    return result
+    return results
 
 
 def _write(table: pd.DataFrame, path: Path) -> None:
@@ -97,9 +108,11 @@ def _thinned(curves: pd.DataFrame) -> pd.DataFrame:
     return curves[curves.step.isin(kept)]
 
 
-def _provenance(study: Study, result: Lottery, commit: str) -> dict:
-    task = result.task
+def _provenance(study: Study, results: Mapping[str, Lottery], commit: str, rows: int) -> dict:
+    first = next(iter(results.values()))
+    task = first.task  # variants say themselves what else they changed
     data = task.data
+    paths = sum((Counter(result.paths) for result in results.values()), Counter())
     return {
         "study": study.name,
         "title": study.title,
@@ -116,7 +129,8 @@ def _provenance(study: Study, result: Lottery, commit: str) -> dict:
             **{k: _setting(v) for k, v in study.options.items() if k != "seeds"},
         },
         "changes": _changes(study, task),
-        "seeds": sorted(int(seed) for seed in result.table.replicate.unique()),
+        **({"axis": study.axis, "variants": _variants(study)} if study.axis else {}),
+        "seeds": sorted(int(seed) for seed in first.table.replicate.unique()),
         "dataset": {
             "name": data.name,
             "title": data.title,
@@ -139,9 +153,9 @@ def _provenance(study: Study, result: Lottery, commit: str) -> dict:
             "cores": os.cpu_count(),
             "threads": torch.get_num_threads(),
         },
-        "paths": dict(result.paths),
-        "rows": len(result.table),
-        "seconds": round(result.seconds, 1),
+        "paths": dict(paths),
+        "rows": rows,
+        "seconds": round(sum(result.seconds for result in results.values()), 1),
         "date": datetime.now(UTC).date().isoformat(),
     }
 
@@ -152,6 +166,16 @@ def _setting(value):
     return getattr(value, "__name__", value)  # a criterion may be given as a function
 
 
+def _variants(study: Study) -> dict:
+    return {
+        name: {
+            "changes": dict(variant.changes),
+            "options": {k: _setting(v) for k, v in variant.options.items()},
+        }
+        for name, variant in study.variants.items()
+    }
+
+
 def _changes(study: Study, task: Task) -> dict:
     """What differs from the paper's settings, by attribute."""
     if task.scale != "paper":
@@ -160,7 +184,8 @@ def _changes(study: Study, task: Task) -> dict:
     if task.recipe != study.task.recipe:
         ours, theirs = asdict(task.recipe), asdict(study.task.recipe)
         changes["recipe"] = {name: ours[name] for name in ours if ours[name] != theirs[name]}
-    for name in ("levels", "replicates", "width", "images", "control_levels"):
+    for name in ("dataset", "levels", "stride", "replicates", "width", "dropout", "label_noise",
+                 "permuted", "report", "images", "control_levels"):  # fmt: skip
         if getattr(task, name) != getattr(study.task, name):
             changes[name] = getattr(task, name)
     return changes

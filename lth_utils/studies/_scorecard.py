@@ -58,7 +58,7 @@ def _doubt(claim: Claim, provenance: Mapping) -> str:
     needed = 5 if settings["network"].startswith("LeNet") else 3
     if settings["scale"] != "paper":
         return f"recorded at {settings['scale']} scale, which settles nothing"
-    if provenance["dataset"]["name"] != study.task.dataset:
+    if provenance["dataset"]["name"] != study.prepared().dataset:
         return f"recorded on {provenance['dataset']['title']}, a stand-in"
     if len(provenance["seeds"]) < needed:
         return f"{len(provenance['seeds'])} replicates where {needed} are needed"

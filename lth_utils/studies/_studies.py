@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import pandas as pd
+
 from lth_utils import lottery, tasks
 from lth_utils.errors import look_up
+from lth_utils.lottery import Lottery
+from lth_utils.recipes import Adam
 from lth_utils.store import Store
 from lth_utils.tasks import Task
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One of the runs that a study compares: what it changes in the task, at every scale, and
+    what it passes on to :func:`lth_utils.imp`."""
+
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -23,6 +36,11 @@ class Study:
         changes: what was changed from the paper's settings, by attribute; recorded with the
             result, so that every figure can say it.
         options: passed on to :func:`lth_utils.imp`.
+        axis: what the variants differ in; the table has a column of that name.
+        variants: the runs that are compared, by name; without any there is one run.
+        splits: which splits the table keeps.
+        also: further rows of the table, made from what each run has found, for instance how its
+            masks look.
         minutes: what to expect on two CPU cores.
         scale: the scale that is recorded. ``"live"`` records what readers' own runs should give,
             on the embedded data.
@@ -33,28 +51,110 @@ class Study:
     task: Task
     changes: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
+    axis: str = ""
+    variants: Mapping[str, Variant] = field(default_factory=dict)
+    splits: tuple[str, ...] = ("val", "test")
+    also: Callable[[Lottery], pd.DataFrame] | None = None
     minutes: int = 10
     scale: str = "paper"
 
-    def prepared(self, scale: str | None = None, as_published: bool = False) -> Task:
+    def prepared(
+        self, scale: str | None = None, as_published: bool = False, variant: str = ""
+    ) -> Task:
         """The task at the study's scale with its changes; at another scale, that scale's alone.
 
-        With ``as_published`` nothing is changed from the paper's settings, which wants a GPU.
+        With ``as_published`` nothing is changed from the paper's settings, which wants a GPU. What
+        a ``variant`` changes is what the study is about, and is changed in any case.
         """
         if scale not in (None, self.scale):
-            return self.task.at(scale)
-        if self.scale == "live":
-            return replace(self.task.at("live"), dataset=self.task.embedded)
-        changes = {} if as_published else dict(self.changes)
-        recipe = replace(self.task.recipe, **changes.pop("recipe", {}))
-        return replace(self.task, recipe=recipe, **changes)
+            task = self.task.at(scale)
+        elif self.scale == "live":
+            task = replace(self.task.at("live"), dataset=self.task.embedded)
+        else:
+            task = _changed(self.task, {} if as_published else self.changes)
+        return _changed(task, self.variants[variant].changes if variant else {})
+
+    def runs(
+        self, scale: str | None = None, as_published: bool = False
+    ) -> dict[str, tuple[Task, dict[str, Any]]]:
+        """For each variant, its task and what is passed on to :func:`lth_utils.imp`; a study
+        without variants has one, called ``""``."""
+        variants = self.variants or {"": Variant()}
+        return {
+            name: (self.prepared(scale, as_published, name), {**self.options, **variant.options})
+            for name, variant in variants.items()
+        }
 
     def predict(
         self, as_published: bool = False, levels: int | None = None, store: Store | None = None
     ) -> float:
         """Seconds that recording the study will take here; what is stored already takes none."""
-        task = self.prepared(as_published=as_published)
-        return lottery.predict(task, levels, store=store, **self.options)
+        return sum(
+            lottery.predict(task, levels, store=store, **options)
+            for task, options in self.runs(as_published=as_published).values()
+        )
+
+
+def _changed(task: Task, changes: Mapping[str, Any]) -> Task:
+    changes = dict(changes)
+    recipe = replace(task.recipe, **changes.pop("recipe", {}))
+    return replace(task, recipe=recipe, **changes)
+
+
+def _conv(task: Task) -> Study:
+    return Study(
+        name=task.name,
+        title=f"Tickets with convolutions: {task.title}, narrow and short",
+        task=task,
+        changes=NARROW,
+        options={"treatments": ("ticket", "reinit", "random mask")},
+        minutes=15,
+    )
+
+
+def _kinds(task: Task) -> Study:
+    alone = {
+        "convolutions": {"conv": 0.2, "linear": 0.0, "output": 0.0},
+        "fully connected": {"conv": 0.0, "linear": 0.2, "output": 0.2},
+    }
+    return Study(
+        name=f"{task.name}-kinds",
+        title=f"One kind of layer pruned at a time: {task.title}",
+        task=task,
+        changes=NARROW | {"levels": 5, "control_levels": (3, 5)},
+        options={"treatments": ("ticket", "reinit")},
+        axis="pruned",
+        variants={kind: Variant({"prune": shares}) for kind, shares in alone.items()},
+        splits=("test",),
+        minutes=12,
+    )
+
+
+def _dropout(task: Task, **changes) -> Study:
+    return Study(
+        name=f"{task.name}-dropout",
+        title=f"Tickets with dropout and without: {task.title}",
+        task=task,
+        changes=changes,
+        options={"treatments": ("ticket", "random mask")},
+        axis="dropout",
+        variants={"0": Variant(), "0.5": Variant({"dropout": 0.5})},
+        splits=("test",),
+        minutes=10,
+    )
+
+
+NARROW = {
+    "dataset": "cifar10-jpeg",
+    "width": 0.125,
+    "recipe": {"duration": "2000it", "optimiser": Adam(2e-3)},
+    "levels": 6,
+    "stride": 3,
+    "replicates": 3,
+    "control_levels": (2, 4, 5, 6),
+}
+"""What the convolutional studies change for two CPU cores: an eighth of the channels and units, a
+tenth of the length or less, and the rate that gives the best dense validation accuracy there."""
 
 
 STUDIES = {
@@ -93,8 +193,101 @@ STUDIES = {
             minutes=2,
             scale="live",
         ),
+        Study(
+            name="lenet-mnist-race",
+            title="Criteria on equal budgets, each pruned and trained on",
+            task=tasks.LENET_MNIST,
+            changes={"recipe": {"duration": "4000it"}, "levels": 6, "stride": 3},
+            options={"treatments": ("fine-tune",)},
+            axis="criterion",
+            variants={
+                name: Variant(options={"criterion": name})
+                for name in ("magnitude", "gradient", "activation", "sensitivity", "movement",
+                             "momentum", "random")
+            },
+            splits=("test",),
+            minutes=8,
+        ),
+        Study(
+            name="lenet-mnist-ways",
+            title="Rewound or trained on, in many steps or in one, by layers or over all",
+            task=tasks.LENET_MNIST,
+            changes={"recipe": {"duration": "5000it"}, "levels": 18},
+            axis="way",
+            variants={
+                "rewound": Variant(options={"treatments": ("ticket",)}),
+                "rewound, one-shot": Variant(
+                    options={"treatments": ("ticket",), "one_shot": True}
+                ),
+                "rewound, global": Variant(
+                    options={"treatments": ("ticket",), "scope": "global"}
+                ),
+                "trained on": Variant(options={"treatments": ("fine-tune",)}),
+                "trained on, one-shot": Variant(
+                    options={"treatments": ("fine-tune",), "one_shot": True}
+                ),
+                "trained on, global": Variant(
+                    options={"treatments": ("fine-tune",), "scope": "global"}
+                ),
+            },
+            splits=("test",),
+            minutes=20,
+        ),
+        Study(
+            name="lenet-mnist-widths",
+            title="Smaller and larger dense networks, and the tickets in them",
+            task=tasks.LENET_MNIST,
+            changes={
+                "recipe": {"duration": "4000it"},
+                "levels": 12,
+                "stride": 2,
+                "control_levels": (4, 8, 12),
+            },
+            options={"treatments": ("ticket", "reinit")},
+            axis="width",
+            variants={
+                str(width): Variant({"width": width})
+                for width in (0.01, 0.02, 0.03, 0.05, 0.1, 0.3, 1.0, 3.0)
+            },
+            splits=("test",),
+            minutes=15,
+        ),
+        Study(
+            name="lenet-fashion",
+            title="Winning tickets, fresh weights and random masks on Fashion-MNIST",
+            task=tasks.LENET_FASHION,
+            changes={"recipe": {"duration": "8000it"}, "levels": 9, "stride": 2},
+            options={"treatments": ("ticket", "reinit", "random mask")},
+            minutes=10,
+        ),
+        Study(
+            name="lenet-mnist-noise",
+            title="Training and test accuracy of tickets, with true and with noisy labels",
+            task=tasks.LENET_MNIST,
+            changes={
+                "recipe": {"duration": "5000it"},
+                "levels": 9,
+                "stride": 2,
+                "report": ("train", "test"),
+            },
+            options={"treatments": ("ticket", "reinit")},
+            axis="label noise",
+            variants={"0": Variant(), "0.3": Variant({"label_noise": 0.3})},
+            splits=("train", "test"),
+            minutes=10,
+        ),
+        _dropout(
+            tasks.LENET_MNIST, recipe={"duration": "5000it"}, levels=9, stride=2,
+            control_levels=(3, 6, 9),
+        ),
+        _conv(tasks.CONV2_CIFAR10),
+        _conv(tasks.CONV4_CIFAR10),
+        _conv(tasks.CONV6_CIFAR10),
+        _kinds(tasks.CONV2_CIFAR10),
+        _kinds(tasks.CONV6_CIFAR10),
+        _dropout(tasks.CONV2_CIFAR10, **NARROW),
     )
-}
+}  # fmt: skip
 
 
 def by_name(name: str) -> Study:

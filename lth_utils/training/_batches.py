@@ -9,15 +9,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lth_utils.randomness import stream
+from lth_utils.randomness import Stream, stream
 from lth_utils.recipes import Augment
 
 
-def _noise(seed: int, copy: int, purpose: str, where: int):
+def _noise(seed: int, copy: int, purpose: str, *where: object) -> Stream:
     """Copy 0 is the seed's own noise; any other differs in order and augmentation alone."""
     if copy == 0:
-        return stream(seed, purpose, where)
-    return stream(seed, "copy", copy, purpose, where)
+        return stream(seed, purpose, *where)
+    return stream(seed, "copy", copy, purpose, *where)
 
 
 class Order:
@@ -43,6 +43,16 @@ class Order:
     def batches(self, first: int, last: int, batch: int) -> np.ndarray:
         """Indices of the images of iterations ``first`` to ``last``: int64 (iterations, batch)."""
         return self.slice(first * batch, (last - first) * batch).reshape(-1, batch)
+
+
+def dropout(
+    seeds: Sequence[int], copies: Sequence[int], iteration: int, layer: str
+) -> list[Stream]:
+    """What each member draws from to leave out units of a layer at an iteration."""
+    return [
+        _noise(seed, number, "dropout", iteration, layer)
+        for seed, number in zip(seeds, copies, strict=True)
+    ]
 
 
 def augmentation(

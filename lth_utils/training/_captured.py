@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from lth_utils import models
+
 if TYPE_CHECKING:
     from lth_utils.training._plain import Plain
     from lth_utils.training._train import Job
@@ -23,7 +25,10 @@ WARM_UP = 3
 
 
 def takes(job: Job) -> bool:
-    """Whether the step of this training is captured or compiled."""
+    """Whether the step of this training is captured or compiled. What dropout leaves out is drawn
+    on the CPU at every step, which no recording can hold."""
+    if any(isinstance(layer, models.Dropout) for layer in job.model.modules()):
+        return False
     graph = job.device.type == "cuda" and os.environ.get("LTH_CAPTURE", "1") != "0"
     return graph or bool(_backend())
 

@@ -15,7 +15,7 @@ from lth_utils import models
 from lth_utils.datasets import Dataset, Split
 from lth_utils.models import Weights
 from lth_utils.training import _captured
-from lth_utils.training._batches import Order, augmentation, augmented
+from lth_utils.training._batches import Order, augmentation, augmented, dropout
 
 if TYPE_CHECKING:
     from lth_utils.training._train import Job
@@ -32,6 +32,9 @@ class Plain:
             name: self.tensors.arrange(name, kept.to(self.tensors.dtype))
             for name, kept in job.mask.items()
             if not kept.all()
+        }
+        self.dropouts = {
+            n: layer for n, layer in job.model.named_modules() if isinstance(layer, models.Dropout)
         }
         captured = _captured.takes(job)
         self.path = "captured" if captured else "plain"
@@ -52,6 +55,8 @@ class Plain:
             arguments = (self.job.seeds, self.job.copies, first, last, recipe.batch)
             draws = self._sent(augmentation(*arguments))
         for i, rate in enumerate(recipe.rates(first, last, images)):
+            for name, layer in self.dropouts.items():
+                layer.streams = dropout(self.job.seeds, self.job.copies, first + i, name)
             self.step(index[:, i], draws[i], rate)
 
     def _sent(self, draws) -> Tensor:

@@ -1,5 +1,6 @@
 """Studies in processes of their own, to be killed, interrupted and starved."""
 
+import faulthandler
 import multiprocessing
 import os
 import resource
@@ -140,5 +141,6 @@ def _lth(arguments, said, log, file_size):
         os.dup2(file.fileno(), 2)
     if file_size is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))
+    faulthandler.dump_traceback_later(100)  # so that one that hangs says where
     sys.argv = ["lth", *arguments]
     cli.main()

@@ -8,7 +8,13 @@ import sys
 import threading
 import time
 from collections import Counter
-from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
+from concurrent.futures import (
+    BrokenExecutor,
+    CancelledError,
+    Executor,
+    Future,
+    ThreadPoolExecutor,
+)
 from dataclasses import replace
 
 import cloudpickle
@@ -312,7 +318,7 @@ def test_a_dask_cluster_on_this_machine(own_task, tmp_path, capfd):
     found = imp(own_task, store=here)
     levels = [handler.level for handler in logging.getLogger("distributed").handlers]
     with executors.cluster("local", 2) as executor:
-        assert len(executor._client.nthreads()) == 2
+        assert len(executor.client.nthreads()) == 2
         again = imp(own_task, store=there, executor=executor)
         with pytest.raises(ValueError, match="invalid literal"):
             executor.submit(int, "no number").result()
@@ -328,3 +334,37 @@ def test_a_unit_that_brings_down_every_worker_is_one_sentence():
     sentence = "brought down worker after worker.*finished is stored"
     with pytest.raises(InputError, match=sentence), executors.cluster("local", 2) as executor:
         executor.submit(os._exit, 1).result()
+
+
+class Lost:
+    """A client of Dask whose scheduler dies at a moment at which Dask itself never notices."""
+
+    def __init__(self):
+        self.status, self.scheduler_comm, self.theirs = "running", object(), []
+
+    def get_executor(self, pure):
+        return self
+
+    def submit(self, function, /, *args):
+        self.theirs.append(Future())
+        return self.theirs[-1]
+
+
+def test_no_unit_waits_for_a_scheduler_that_is_gone():
+    client = Lost()
+    executor = executors._Attended(client)
+    done, forgotten = executor.submit(int), executor.submit(int)
+    client.theirs[0].set_result(7)
+    client.status = "connecting"
+    assert done.result(5) == 7
+    with pytest.raises(CancelledError):
+        forgotten.result(5)
+    client.theirs[1].set_result(8)  # too late, and no error
+    with pytest.raises(CancelledError):
+        executor.submit(int)
+
+
+def test_a_unit_that_is_cancelled_is_cancelled_at_the_cluster():
+    client = Lost()
+    assert executors._Attended(client).submit(int).cancel()
+    assert client.theirs[0].cancelled()

@@ -180,6 +180,15 @@ PINNED = {
     ("lenet-fashion", "smoke"): ("deccd2f8d67f28e9", "86058e802fccea16"),
     ("lenet-fashion", "live"): ("ba67470f2f1017f1", "2d89362fd02c4f84"),
     ("lenet-fashion", "paper"): ("2cb8e93a0ab4bbc7", "263e100ac6786b9d"),
+    ("conv-2-cifar10", "smoke"): ("9d6e066366c24558", "380e895d4d34a671"),
+    ("conv-2-cifar10", "live"): ("0ae123140527a697", "cc314c055927f51f"),
+    ("conv-2-cifar10", "paper"): ("35211422326e64f2", "6c051f5c22ac6455"),
+    ("conv-4-cifar10", "smoke"): ("069286dbd03407f2", "52b999fa23c35152"),
+    ("conv-4-cifar10", "live"): ("22dd35bf097f76e5", "b1cbf41bae29a6b9"),
+    ("conv-4-cifar10", "paper"): ("53dc8de111d11efe", "b0bbbb49842a2e8d"),
+    ("conv-6-cifar10", "smoke"): ("53e053acc21a1e53", "b110132bd20ff534"),
+    ("conv-6-cifar10", "live"): ("9c724293bdf54c6c", "9528d18ea8c5844e"),
+    ("conv-6-cifar10", "paper"): ("15bb09b08a675122", "7d9cc76d0f6bc3df"),
 }
 
 

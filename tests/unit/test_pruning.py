@@ -168,16 +168,18 @@ def test_mistake_7_a_fraction_is_of_the_remaining_weights_not_of_all():
 
 @pytest.mark.parametrize("scope", pruning.SCOPES)
 @pytest.mark.parametrize("name", sorted(CRITERIA))
-def test_pruned_weights_never_return_and_are_never_counted(name, scope):
-    mask = Mask.dense(SHAPES, 2)
-    for level in range(4):
-        weights = drawn(level)  # pruned weights hold large values here: nobody may look at them
+def test_pruned_weights_never_return_and_are_never_counted(toy_task, name, scope):
+    seeds = [0, 1]
+    mask, start = toy_task.dense_mask(seeds), toy_task.init(seeds)
+    for level in range(3):
+        # Pruned weights hold large values here: nobody may look at them.
+        weights = toy_task.init(seeds, "reinit", level)
         after = CRITERIA[name](
-            weights, mask, 0.3, scope, start=drawn(50), seeds=[0, 1], level=level
+            weights, mask, 0.3, scope, start=start, seeds=seeds, level=level, task=toy_task
         )
         assert after <= mask
         gone = sum(torch.tensor([round(0.3 * n) for n in mask[m].flatten(1).sum(1).tolist()])
-                   for m in SHAPES)  # fmt: skip
+                   for m in mask)  # fmt: skip
         assert (after.kept == mask.kept - gone).all()
         mask = after
 

@@ -359,7 +359,7 @@ def smoke(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LTH_RUNS", str(place / "runs"))
         patch.setenv("LTH_DATA", "embedded")
-        result = studies.record(STUDIES["lenet-mnist"], place / "results", scale="smoke")
+        [result] = studies.record(STUDIES["lenet-mnist"], place / "results", scale="smoke").values()
     return place / "results", result
 
 
