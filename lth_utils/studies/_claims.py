@@ -1,7 +1,8 @@
 """The podcast's claims, and for each the rule that settles it.
 
-A rule is written before its study is run and looks at nothing but the study's table. It gives a
-:class:`Finding`: a number with its interval, what the number is, and a verdict.
+The rules themselves are in ``_rules``, a file a chapter. A rule is written before its study is run
+and looks at nothing but the study's table. It gives a :class:`Finding`: a number with its interval,
+what the number is, and a verdict.
 """
 
 from __future__ import annotations
@@ -11,24 +12,14 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from lth_utils.studies._intervals import paired
+from lth_utils.studies._rules import anatomy, convolutions, pruning, tickets
+from lth_utils.studies._rules._common import Finding
 
 VERDICTS = ("holds", "partly", "not reproduced", "open")
 
 MATCHES = {"mnist": 0.3, "fashion-mnist": 0.3}
 """Test accuracy *matches* where the interval of the paired difference lies above minus this."""
 MATCHES_ELSEWHERE = 0.5
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What a study says of a claim: ``ours`` is ``quantity``, with a 95% interval."""
-
-    verdict: str
-    ours: float
-    low: float
-    high: float
-    quantity: str
 
 
 @dataclass(frozen=True)
@@ -53,117 +44,26 @@ class Claim:
     published: str = ""
 
 
-def _verdict(holds: bool, partly: bool) -> str:
-    return "holds" if holds else "partly" if partly else "not reproduced"
-
-
-def _sparsest_unbroken(rows: pd.DataFrame, good: pd.Series) -> pd.Series:
-    """The sparsest row down to which every row is good; if the densest is not, the densest good
-    one, and failing that the densest: never a lucky row behind bad ones."""
-    if not good.any():
-        return rows.iloc[0]
-    first = int(good.to_numpy().argmax())
-    run = good.to_numpy()[first:]
-    last = first + (len(run) if run.all() else int(run.argmin())) - 1
-    return rows.iloc[last]
-
-
-def _finding(verdict: str, row: pd.Series, what: str) -> Finding:
-    return Finding(
-        verdict, row["mean"], row["low"], row["high"], f"{what} at {row['density']:.1%} of weights"
-    )
-
-
-def _pruned_matches(table: pd.DataFrame, margin: float) -> Finding | None:
-    """Holds where the pruned and retrained network matches the dense one at 10% or less; partly
-    where it does at 20% or less."""
-    difference = paired(table, "fine-tune", "dense")
-    sparse = difference[difference.density <= 0.10]
-    if sparse.empty:
-        return None
-    matches = difference.low > -margin
-    at_a_fifth = bool(matches[difference.density <= 0.20].any())
-    verdict = _verdict(bool(matches[sparse.index].any()), at_a_fifth)
-    shown = _sparsest_unbroken(sparse, matches[sparse.index])
-    return _finding(verdict, shown, "pruned and trained on − dense, points of test accuracy")
-
-
-def _reinit_gets_worse(table: pd.DataFrame, margin: float) -> Finding | None:
-    """Holds where reinit is worse than dense at every density up to 10%, and falls from the
-    densest of these to the sparsest, seed by seed; partly where it falls and is worse at the
-    sparsest."""
-    difference = paired(table, "reinit", "dense")
-    sparse = difference[difference.density <= 0.10]
-    if len(sparse) < 2:
-        return None
-    worse = sparse.high < 0
-    falling = _change(table, "reinit", sparse.level.iloc[0], sparse.level.iloc[-1]).high < 0
-    return _finding(
-        _verdict(bool(worse.all() and falling), bool(worse.iloc[-1] and falling)),
-        sparse.iloc[-1],
-        "reinit − dense, points of test accuracy",
-    )
-
-
-def _change(table: pd.DataFrame, treatment: str, before: int, after: int):
-    """The seed-paired change in test accuracy of one treatment between two levels."""
-    rows = table[(table.treatment == treatment) & table.level.isin([before, after])]
-    renamed = rows.assign(treatment=rows.level.map({before: "before", after: "after"}), level=0)
-    return paired(renamed, "after", "before").iloc[0]
-
-
-def _ticket_matches(table: pd.DataFrame, margin: float) -> Finding | None:
-    """Holds where, at some density from 1% to 10%, the ticket matches dense and beats reinit;
-    partly where it matches dense and does not beat reinit."""
-    to_dense = paired(table, "ticket", "dense").set_index("level")
-    to_reinit = paired(table, "ticket", "reinit").set_index("level")
-    sparse = to_dense[to_dense.density.between(0.01, 0.10)]
-    if sparse.empty:
-        return None
-    matches = sparse.low > -margin
-    beats = to_reinit.low.reindex(sparse.index) > 0
-    both = matches & beats
-    shown = _sparsest_unbroken(sparse, both if both.any() else matches)
-    verdict = _verdict(bool(both.any()), bool(matches.any()))
-    return _finding(verdict, shown, "ticket − dense, points of test accuracy")
-
-
-def _ticket_learns_faster(table: pd.DataFrame, margin: float) -> Finding:
-    """Holds where, at one and the same density, the ticket stops earlier than dense and is more
-    accurate there; partly where it stops earlier and matches, or is only more accurate."""
-    steps = paired(table, "ticket", "dense", metric="step").set_index("level")
-    accuracy = paired(table, "ticket", "dense").set_index("level")
-    earlier, better = steps.high < 0, accuracy.low > 0
-    both = earlier & better
-    matches = accuracy.low > -margin
-    verdict = _verdict(bool(both.any()), bool((earlier & matches).any() or better.any()))
-    shown = steps[both if both.any() else earlier | ~earlier].sort_values("mean").iloc[0]
-    what = (
-        f"early-stop iteration, ticket − dense (both hold at {both.sum()} of {len(both)} densities)"
-    )
-    return _finding(verdict, shown, what)
-
-
 CLAIMS = [
     Claim(
         "C01",
         "A trained network can lose nine tenths of its connections and none of its accuracy",
         "00:42",
-        _pruned_matches,
+        pruning.pruned_matches,
         "lenet-mnist-finetune",
     ),
     Claim(
         "C02",
         "From fresh weights the pruned architecture does worse, the sparser the worse",
         "01:30",
-        _reinit_gets_worse,
+        tickets.reinit_gets_worse,
         "lenet-mnist",
     ),
     Claim(
         "C03",
         "Reset to its original weights it trains to full accuracy at 10% to 1% of the size",
         "01:30, 13:40",
-        _ticket_matches,
+        tickets.ticket_matches,
         "lenet-mnist",
         "above dense from 51% to about 4%, equal near 3.6%",
     ),
@@ -171,7 +71,7 @@ CLAIMS = [
         "C04",
         "Tickets can beat the dense network, and learn faster",
         "13:40, 14:47",
-        _ticket_learns_faster,
+        tickets.ticket_learns_faster,
         "lenet-mnist",
         "fastest near 21%",
     ),

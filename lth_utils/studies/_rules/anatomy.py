@@ -1,0 +1,1 @@
+"""Rules for *What a ticket looks like*."""
