@@ -101,12 +101,12 @@ def _changed(task: Task, changes: Mapping[str, Any]) -> Task:
     return replace(task, recipe=recipe, **changes)
 
 
-def _conv(task: Task) -> Study:
+def _conv(task: Task, control_levels: tuple[int, ...]) -> Study:
     return Study(
         name=task.name,
         title=f"Tickets with convolutions: {task.title}, narrow and short",
         task=task,
-        changes=NARROW,
+        changes=NARROW | {"control_levels": control_levels},
         options={"treatments": ("ticket", "reinit", "random mask")},
         minutes=15,
     )
@@ -121,7 +121,7 @@ def _kinds(task: Task) -> Study:
         name=f"{task.name}-kinds",
         title=f"One kind of layer pruned at a time: {task.title}",
         task=task,
-        changes=NARROW | {"levels": 5, "control_levels": (3, 5)},
+        changes=NARROW | {"levels": 4, "stride": 4, "control_levels": (4,)},
         options={"treatments": ("ticket", "reinit")},
         axis="pruned",
         variants={kind: Variant({"prune": shares}) for kind, shares in alone.items()},
@@ -151,7 +151,6 @@ NARROW = {
     "levels": 6,
     "stride": 3,
     "replicates": 3,
-    "control_levels": (2, 4, 5, 6),
 }
 """What the convolutional studies change for two CPU cores: an eighth of the channels and units, a
 tenth of the length or less, and the rate that gives the best dense validation accuracy there."""
@@ -277,15 +276,15 @@ STUDIES = {
             minutes=10,
         ),
         _dropout(
-            tasks.LENET_MNIST, recipe={"duration": "5000it"}, levels=9, stride=2,
+            tasks.LENET_MNIST, recipe={"duration": "4000it"}, levels=9, stride=2,
             control_levels=(3, 6, 9),
         ),
-        _conv(tasks.CONV2_CIFAR10),
-        _conv(tasks.CONV4_CIFAR10),
-        _conv(tasks.CONV6_CIFAR10),
+        _conv(tasks.CONV2_CIFAR10, (2, 4, 5, 6)),
+        _conv(tasks.CONV4_CIFAR10, (4, 6)),
+        _conv(tasks.CONV6_CIFAR10, (4, 6)),
         _kinds(tasks.CONV2_CIFAR10),
         _kinds(tasks.CONV6_CIFAR10),
-        _dropout(tasks.CONV2_CIFAR10, **NARROW),
+        _dropout(tasks.CONV2_CIFAR10, **NARROW | {"control_levels": (6,)}),
     )
 }  # fmt: skip
 
