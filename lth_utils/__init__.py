@@ -15,6 +15,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:  # for editors; a running program gets each room when it first enters it
     from lth_utils import (
+        anatomy,
         cli,
         controls,
         costs,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:  # for editors; a running program gets each room when it first
         studies,
         tasks,
         training,
+        widgets,
     )
     from lth_utils.lottery import Lottery, Ticket, imp
     from lth_utils.masks import Mask
@@ -41,9 +43,9 @@ if TYPE_CHECKING:  # for editors; a running program gets each room when it first
     from lth_utils.training import Run, train
 
 _ROOMS = (
-    "cli", "controls", "costs", "datasets", "errors", "executors", "lottery", "masks", "models",
-    "plots", "pruning", "randomness", "recipes", "shrinking", "store", "studies", "tasks",
-    "training",
+    "anatomy", "cli", "controls", "costs", "datasets", "errors", "executors", "lottery", "masks",
+    "models", "plots", "pruning", "randomness", "recipes", "shrinking", "store", "studies",
+    "tasks", "training", "widgets",
 )  # fmt: skip
 _HOMES = {
     "Lottery": "lottery", "Ticket": "lottery", "imp": "lottery", "Mask": "masks",

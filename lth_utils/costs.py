@@ -1,10 +1,11 @@
-"""Costs: the seconds and the memory that trainings will take, known before they start."""
+"""Costs: the operations, seconds and memory that trainings will take, known before they start."""
 
 from __future__ import annotations
 
 import copy
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,6 +66,52 @@ def pace(task: Task, density: float = 1.0, members: int = 1) -> tuple[float, flo
         steps *= 2
     look = still / 3 / members * len(task.data.val) / len(data.val)  # three looks in each taste
     return max(spent, 0.0) / max(steps, 1) / members, look
+
+
+# Operations ---------------------------------------------------------------------------------------
+
+PASSES = 3
+"""Forward passes that a step of training is counted as: one forward, and backwards one for the
+gradients of the inputs and one for those of the weights. A little too many, because nobody asks
+for the gradient of an image."""
+
+
+def operations(model: nn.Module, input_shape: Sequence[int], mask: Mask) -> torch.Tensor:
+    """Multiply-adds of one forward pass through the weights that a mask keeps.
+
+    A kept weight of a fully connected layer is used once for each image, one of a convolution
+    once for each position of the output, padding included. A step of training counts
+    :data:`PASSES` times that for each image of its batch. Not counted: biases, batch norm,
+    activations, pooling, the loss, the optimiser, and the work of finding out where a mask's
+    weights are. So this is what a sparse network needs at least, not what a machine saves.
+
+    Args:
+        model: the function.
+        input_shape: of one image, (C, H, W).
+        mask: R members.
+
+    Returns:
+        For one image, int64 (R,).
+
+    Raises:
+        InputError: the mask does not fit the network.
+    """
+    names = list(models.prunable(model))
+    mask.check({name: tuple(model.get_parameter(name).shape) for name in names}, None)
+    uses = dict.fromkeys(names, 0)
+    shadow = copy.deepcopy(model).to("meta").eval()
+    layers = dict(shadow.named_modules())
+
+    def listen(name: str):
+        def add(layer: nn.Module, inputs: object, output: torch.Tensor) -> None:
+            uses[name] += output[0].numel() // len(layer.weight)
+
+        return add
+
+    for name in names:
+        layers[name.removesuffix("weight").removesuffix(".")].register_forward_hook(listen(name))
+    shadow(torch.empty(1, *input_shape, device="meta"))
+    return sum(uses[name] * mask[name].flatten(1).sum(1) for name in names)
 
 
 # Memory -------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
 from lth_utils import studies
+from lth_utils.errors import unknown
 
 # Seaborn's colour-blind palette, by what each colour means everywhere in this book.
 _PALETTE = sns.color_palette("colorblind")
@@ -33,8 +34,29 @@ COLOURS = {
     "smallest": _PALETTE[3],
     "movement": _PALETTE[6],
     "magnitude increase": _PALETTE[8],
+    "gradient": _PALETTE[1],
+    "activation": _PALETTE[9],
+    "sensitivity": _PALETTE[4],
+    "momentum": _PALETTE[5],
 }
-MARKERS = {"reinit": "s", "random mask": "^", "fine-tune": "D", "random": "^", "smallest": "v"}
+MARKERS = {
+    "reinit": "s", "random mask": "^", "fine-tune": "D", "random": "^", "smallest": "v",
+    "movement": "P", "magnitude increase": "*", "gradient": "s", "activation": "D",
+    "sensitivity": "X", "momentum": "<",
+}  # fmt: skip
+LINES: dict[str, str] = {}
+"""Line styles; a solid line where there is none."""
+
+# A way to prune has the colour of what is done after the cut, darker where it does not prune layer
+# by layer in many levels, and a line and a marker of its own.
+for _way, _treatment in (("rewound", "ticket"), ("trained on", "fine-tune")):
+    for _how, _light, _line, _marker in (
+        ("", 1.0, "-", MARKERS.get(_treatment, "o")),
+        (", one-shot", 0.35, "--", "s"),
+        (", global", 0.65, ":", "^"),
+    ):
+        COLOURS[_way + _how] = tuple(_light * channel for channel in COLOURS[_treatment])
+        MARKERS[_way + _how], LINES[_way + _how] = _marker, _line
 
 LABELS = {"accuracy": "accuracy (%)", "loss": "cross-entropy", "step": "iteration"}
 
@@ -70,29 +92,46 @@ def levels(
     ax: Axes | None = None,
     moment: str = "early stop",
     split: str = "test",
+    by: str = "treatment",
+    colours: Mapping | None = None,
 ) -> Axes:
     """A metric against weights remaining, one band a treatment, the dense network as a line.
+
+    With ``by="criterion"``, or another axis of a study with variants, one band a variant. Each
+    begins at its own dense network; the line is drawn where that is the same for all.
 
     Args:
         table: as :func:`lth_utils.imp` gives it, or a recorded one.
         metric: ``"accuracy"``, ``"loss"`` or ``"step"``.
-        treatments: which to draw, in this order; all by default.
+        treatments: which treatments, or values of column ``by``, to draw, in this order; all by
+            default.
         title: what was trained on what; a stand-in or a narrow network is named here.
         ax: where to draw; a new figure by default.
         moment: ``"early stop"`` or ``"end"``.
         split: ``"test"`` or ``"val"``.
+        by: the column that tells the bands apart; the table then holds one treatment.
+        colours: by treatment or value of ``by``; those of the book by default.
+
+    Raises:
+        InputError: the table has no such rows or column, a treatment is not in it, or its rows
+            differ in something else than ``by``.
     """
     ax = ax or plt.subplots(figsize=(7, 4.2))[1]
-    means = studies.summary(table, metric, moment=moment, split=split)
-    dense = means[means.treatment == "dense"].iloc[0]
-    sparse = means[means.treatment != "dense"]
-    ax.axhline(dense["mean"], color=COLOURS["dense"], ls="--", lw=1.5, label="dense")
-    ax.axhspan(dense["low"], dense["high"], color=COLOURS["dense"], alpha=0.2, lw=0)
-    for name in treatments or sparse.treatment.unique():
-        rows = sparse[sparse.treatment == name].sort_values("level")
+    means = studies.summary(table, metric, by, moment=moment, split=split)
+    dense, sparse = means[means.level == 0], means[means.level > 0]
+    if dense["mean"].nunique() == 1:
+        line = dense.iloc[0]
+        ax.axhline(line["mean"], color=COLOURS["dense"], ls="--", lw=1.5, label="dense")
+        ax.axhspan(line["low"], line["high"], color=COLOURS["dense"], alpha=0.2, lw=0)
+    known = list(sparse[by].unique())
+    for name in known if treatments is None else treatments:
+        if name not in known:
+            raise unknown(by, str(name), list(map(str, known)))
         # Every treatment begins as the same dense network.
-        rows = pd.concat([dense.to_frame().T.assign(treatment=name), rows])
-        band(ax, 100 * rows.density.astype(float), rows, name)
+        start = dense if by == "treatment" else dense[dense[by] == name]
+        rows = pd.concat([start, sparse[sparse[by] == name].sort_values("level")])
+        colour = (colours or COLOURS).get(name)
+        band(ax, 100 * rows.density, rows, name, colour=colour, ls=LINES.get(name, "-"))
     weights_axis(ax, 100 * means.density.min())
     what = "early-stop iteration" if metric == "step" else f"{split} {LABELS[metric]}"
     ax.set(ylabel=what, title=title)
@@ -123,6 +162,7 @@ def differences(
     margin: float | None = None,
     title: str = "",
     ax: Axes | None = None,
+    by: str = "treatment",
     **which: str,
 ) -> Axes:
     """Seed-paired differences against weights remaining; zero means no difference.
@@ -132,10 +172,12 @@ def differences(
         pairs: each (one, other), drawn as one - other.
         metric: ``"accuracy"``, ``"loss"`` or ``"step"``.
         margin: draws the line below which one does not *match* the other.
+        by: the column in which the pairs are found; the table then holds one treatment.
+        which: as in :func:`lth_utils.studies.measure`.
     """
     ax = ax or plt.subplots(figsize=(7, 4.2))[1]
     for one, other in pairs:
-        rows = studies.paired(table, one, other, metric, **which)
+        rows = studies.paired(table, one, other, metric, by, **which)
         # The colour says which treatment, the line what it is compared with.
         ls = dict(zip(dict.fromkeys(o for _, o in pairs), ("-", "--", ":", "-."), strict=False))
         band(ax, 100 * rows.density, rows, one, label=f"{one} − {other}", ls=ls.get(other, "-"))

@@ -202,7 +202,7 @@ class Probe:
     Attributes:
         gradient: mean over the batches of each prunable tensor's gradient, (R, \\*shape).
         size: mean over the batches of its absolute value.
-        momentum: running average over the batches, as SGD with momentum 0.9 would hold it.
+        momentum: running average over the batches, a tenth of what SGD with momentum 0.9 holds.
         inputs: mean absolute value of each layer's inputs, (R, 1, in) or (R, 1, in, 1, 1).
     """
 
@@ -225,11 +225,20 @@ class Probe:
             weights: trained weights (R, \\*shape), with pruned ones zero.
             seeds: one for each member.
             level: makes the draw of each level its own.
+
+        Raises:
+            InputError: there is no task, not one seed for each member, or the weights do not fit.
         """
         if task is None or seeds is None:
             raise InputError(
                 "This criterion looks at training images: pass task=... and seeds=..., one a "
                 "member."
+            )
+        models.check_weights(task.model, weights)
+        if len(seeds) != len(next(iter(weights.values()))):
+            raise InputError(
+                f"There are {len(seeds)} seeds for {len(next(iter(weights.values())))} sets of "
+                "weights."
             )
         members = [
             cls._of_member(task, {n: w[i] for n, w in weights.items()}, seed, level)
@@ -274,7 +283,8 @@ def _listening(model: nn.Module, names: Sequence[str]) -> Iterator[dict[str, lis
     def hook(name: str):
         def listen(layer: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
             [x] = inputs
-            others = [axis for axis in range(x.dim()) if axis != 1]
+            channels = x.dim() - 1 if isinstance(layer, nn.Linear) else 1
+            others = [axis for axis in range(x.dim()) if axis != channels]
             mean = x.detach().abs().mean(others)
             heard[name].append(mean.view(-1, *[1] * (layer.weight.dim() - 2)))
 

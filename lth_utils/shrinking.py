@@ -128,7 +128,8 @@ for _kind in (
 ):
     _READABLE[_kind] = {"input": "pictures", "pictures": "pictures"}
 for _kind in (
-    *(nn.Identity, nn.Dropout, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.CELU, nn.SELU),
+    *(nn.Identity, nn.Dropout, models.Dropout),
+    *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.CELU, nn.SELU),
     *(nn.GELU, nn.SiLU, nn.Mish, nn.Softplus, nn.Softsign, nn.Tanh, nn.Sigmoid),
     *(nn.Hardtanh, nn.Hardsigmoid, nn.Hardswish),
 ):

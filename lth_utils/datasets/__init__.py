@@ -7,6 +7,9 @@
 A name gives that dataset or one clear error, never a substitute. :func:`load` looks in the
 folder ``$LTH_DATA``, then in the user cache; ``LTH_DATA=embedded`` leaves only what travels with
 the package. Nothing is downloaded but by :func:`fetch`.
+
+Two sets have no files: Shapes-32 and MNIST-1D are drawn by code, once a process, and always the
+same. :func:`draw_shapes` and :func:`draw_signals` draw more of them.
 """
 
 import os
@@ -23,11 +26,27 @@ import torch
 from lth_utils._torchvision import torchvision
 from lth_utils.datasets._catalogue import KNOWN, Entry
 from lth_utils.datasets._files import Damaged, Part, cache_folder, fingerprint, plain_or_gz
+from lth_utils.datasets._mnist1d import draw_signals, strokes
+from lth_utils.datasets._shapes import NUISANCES, draw_shapes
 from lth_utils.datasets._values import Dataset, Split
 from lth_utils.errors import DataError, unknown
 from lth_utils.randomness import stream
 
-__all__ = ["Dataset", "Found", "Row", "Split", "embedded", "fetch", "find", "load", "where"]
+__all__ = [
+    "NUISANCES",
+    "Dataset",
+    "Found",
+    "Row",
+    "Split",
+    "draw_shapes",
+    "draw_signals",
+    "embedded",
+    "fetch",
+    "find",
+    "load",
+    "strokes",
+    "where",
+]
 
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 
@@ -36,11 +55,11 @@ def load(name: str, device: torch.device | str = "cpu", split_seed: int = 0) -> 
     """The dataset ``name``, shuffled, divided and on ``device``.
 
     A dataset with a test set of its own keeps it, and 5,000 of its training images become the
-    validation set; MNIST-5k is divided class by class. ``split_seed`` decides which images go
-    where, and in which order.
+    validation set (1,000 of Shapes-32, 500 of MNIST-1D); MNIST-5k is divided class by class.
+    ``split_seed`` decides which images go where, and in which order.
 
-    ``name`` is ``'mnist'``, ``'fashion-mnist'``, ``'cifar10'``, ``'cifar10-jpeg'`` or
-    ``'mnist-5k'``.
+    ``name`` is ``'mnist'``, ``'fashion-mnist'``, ``'cifar10'``, ``'cifar10-jpeg'``,
+    ``'mnist-5k'``, ``'shapes-32'`` or ``'mnist-1d'``.
 
     Raises:
         InputError: there is no such name.
@@ -161,6 +180,8 @@ def embedded(relative: str) -> Path:
 
 def _places(entry: Entry) -> list[tuple[Path, str]]:
     """The folders to look in, in this order, with what to call each."""
+    if entry.drawn:
+        return [(Path(__file__).parent, entry.layout)]
     if entry.embedded:
         [file] = entry.files
         return [(embedded(file).parent, entry.layout)]

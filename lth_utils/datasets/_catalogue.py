@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lth_utils.datasets import _files
+from lth_utils.datasets import _files, _mnist1d, _shapes
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,12 @@ class Entry:
     n_val: int = 5_000
     per_class: tuple[int, int, int] | None = None  # train, val, test of a set that is one part
     remote: str | None = None  # the class in torchvision.datasets that downloads it
+    drawn: bool = False  # by code of this package: there is no file
 
     @property
     def embedded(self) -> bool:
-        return self.per_class is not None
+        """Whether it comes with the package, as a file or as the code that draws it."""
+        return self.per_class is not None or self.drawn
 
     @property
     def get(self) -> str:
@@ -132,6 +134,32 @@ KNOWN: dict[str, Entry] = {
             },
             read=_files.read_npz,
             per_class=(350, 50, 100),
+        ),
+        Entry(
+            name="shapes-32",
+            title="Shapes-32",
+            classes=tuple(_shapes.SHAPES),
+            mean=(0.53, 0.53, 0.53),
+            std=(0.235, 0.235, 0.235),
+            layout="drawn by lth_utils",
+            folder="",
+            files={},
+            read=_shapes.draw_all,
+            n_val=1_000,
+            drawn=True,
+        ),
+        Entry(
+            name="mnist-1d",
+            title="MNIST-1D",
+            classes=_DIGITS,
+            mean=(0.498,),
+            std=(0.109,),
+            layout="drawn by lth_utils, after Greydanus and Kobak",
+            folder="",
+            files={},
+            read=_mnist1d.draw_all,
+            n_val=500,
+            drawn=True,
         ),
     )
 }

@@ -81,10 +81,12 @@ class Dataset:
         labels = self.train.labels.clone()
         drawn = torch.from_numpy(draws.integers(self.num_classes, len(chosen)))
         labels[torch.from_numpy(chosen)] = drawn.to(labels.device)
+        # A part of the images has other noise than the same images among all.
+        part = [len(self.train)] if len(self.train) < self.whole[0] else []
         return replace(
             self,
-            plain_title=f"{self.plain_title}, {share:.0%} of the training labels random",
-            fingerprint=_altered(self.fingerprint, "label noise", share, seed),
+            plain_title=f"{self.plain_title}, {100 * share:g}% of the training labels random",
+            fingerprint=_altered(self.fingerprint, "label noise", float(share), int(seed), *part),
             train=Split(self.train.images, labels),
         )
 
@@ -105,7 +107,7 @@ class Dataset:
         return replace(
             self,
             plain_title=f"{self.plain_title}, pixels permuted",
-            fingerprint=_altered(self.fingerprint, "permuted inputs", seed),
+            fingerprint=_altered(self.fingerprint, "permuted inputs", int(seed)),
             train=shuffled(self.train),
             val=shuffled(self.val),
             test=shuffled(self.test),

@@ -112,8 +112,9 @@ def imp(
         criterion: what decides which weights go, or its name.
         fractions: share of the remaining weights that a level removes; the task's by default.
         scope: ``"layer"`` or ``"global"``; the task's by default.
-        one_shot: prune every level's mask from the dense network, in one step to the density that
-            iterative pruning has at that level.
+        one_shot: prune every level's mask from the dense network, in one step. Each layer then
+            keeps exactly as many weights as after so many levels of iterative pruning; with
+            scope ``"global"`` their total is what layers would keep, and nearly the iterative one.
         store: where finished units are kept; the default store if None.
         executor: where to train, one unit a call, as :mod:`lth_utils.executors` or any library
             makes it; by default here, on all cores or the GPU. Results do not depend on it.
@@ -271,7 +272,7 @@ class _Design:
             "fractions": fractions,
             "scope": scope,
             "rewind": str(rewind),
-            **({"one shot": True} if one_shot else {}),
+            **({"one shot": "exact"} if one_shot else {}),
         }
         plan = {level: task.arms_at(level, levels, treatments) for level in range(1, levels + 1)}
         return cls(
@@ -283,12 +284,13 @@ class _Design:
         """What pruning removes at a level: one-shot, as much as all levels so far."""
         if not self.one_shot:
             return self.fractions
-        return {
-            name: 1 - (1 - share) ** level
-            for name, share in pruning.check(
-                self.task.dense_mask(self.seeds[:1]), self.fractions, self.scope
-            ).items()
-        }
+        dense, fractions = self.task.dense_mask(self.seeds[:1]), {}
+        for name, share in pruning.check(dense, self.fractions, self.scope).items():
+            kept = size = dense[name].numel()
+            for _ in range(level):  # rounded at every level, as iterative pruning is
+                kept -= round(share * kept)
+            fractions[name] = 1 - kept / size
+        return fractions
 
     def density(self, level: int) -> float:
         """Share of the prunable weights that is kept at a level, up to rounding."""

@@ -163,10 +163,15 @@ class Dropout(nn.Module):
     Whoever trains puts one stream for each member into ``streams`` before a step, so that what is
     left out has a name as every draw has. Without any, as in PyTorch code of a reader's own,
     PyTorch draws.
+
+    Raises:
+        InputError: the rate is not at least 0 and below 1.
     """
 
     def __init__(self, rate: float):
         super().__init__()
+        if not 0 <= rate < 1:
+            raise InputError(f"A dropout rate is at least 0 and below 1; got {rate}.")
         self.rate = rate
         self.streams: list[Stream] = []
 
@@ -186,8 +191,6 @@ def add_dropout(model: nn.Sequential, rate: float) -> None:
     Raises:
         InputError: the rate is not at least 0 and below 1, or there is no such layer.
     """
-    if not 0 <= rate < 1:
-        raise InputError(f"A dropout rate is at least 0 and below 1; got {rate}.")
     layers = list(model.named_children())
     hidden = [i for i, (_, layer) in enumerate(layers) if isinstance(layer, nn.Linear)][:-1]
     if not hidden:

@@ -90,7 +90,7 @@ def summary(
     Raises:
         InputError: the rows differ in something else as well.
     """
-    return _over_replicates(_comparable(measure(table, metric, **which), by), by, sort=False)
+    return _over_replicates(comparable(measure(table, metric, **which), by), by, sort=False)
 
 
 def paired(
@@ -123,7 +123,7 @@ def paired(
         InputError: the two have no level and replicate in common, or the rows differ in something
             else as well.
     """
-    rows = _comparable(measure(table, metric, **which), by)
+    rows = comparable(measure(table, metric, **which), by)
     ours, theirs = rows[rows[by] == one], rows[rows[by] == other]
     keys = ["replicate"] if other == "dense" else ["replicate", "level"]
     both = ours.merge(theirs[[*keys, "value"]], on=keys, suffixes=("", "_other"))
@@ -142,12 +142,12 @@ def _over_replicates(rows: pd.DataFrame, by: str, sort: bool) -> pd.DataFrame:
     return pd.DataFrame(found, columns=[by, "level", "density", "mean", "low", "high", "n"])
 
 
-def _comparable(rows: pd.DataFrame, by: str) -> pd.DataFrame:
+def comparable(rows: pd.DataFrame, by: str) -> pd.DataFrame:
     """The rows, if they differ in nothing but column ``by``, the level and the replicate."""
     if by not in rows:
         raise InputError(f"The table has no column {by!r}; it has {', '.join(rows)}.")
     usual = {"level", "density", "replicate", "value", by}
-    for name in set(rows) - usual:
+    for name in [name for name in rows if name not in usual]:
         # Every treatment begins as the dense network.
         found = [v for v in rows[name].unique() if not (name == "treatment" and v == "dense")]
         if len(found) > 1:

@@ -24,7 +24,7 @@ from lth_utils.errors import DataError, InputError
 from lth_utils.lottery import TABLE, Lottery, imp
 from lth_utils.randomness import GENERATOR
 from lth_utils.recipes import Step
-from lth_utils.studies._intervals import Interval, interval, measure, summary
+from lth_utils.studies._intervals import Interval, comparable, interval, measure, summary
 from lth_utils.studies._studies import Study
 from lth_utils.tasks import Task
 
@@ -65,9 +65,9 @@ def record(
     """
     commit = _commit()  # before hours in which the checkout may move on
     results, tables, curves = {}, [], []
+    shorter = {} if levels is None else {"levels": levels}
     for name, (task, options) in study.runs(scale, as_published).items():
-        if levels is not None:
-            task = replace(task, levels=levels)
+        task = replace(task, **shorter)
         if task.scale != "smoke":
             datasets.load(task.dataset)  # a stand-in must never be recorded as the real thing
         result = imp(task, store=runs, progress=progress, executor=executor, **options)
@@ -85,8 +85,9 @@ def record(
         folder.mkdir(parents=True, exist_ok=True)
         _write(table, folder / f"{study.name}.csv")
         _write(curves, folder / f"{study.name}.curves.csv.xz")
-        note = _provenance(study, results, commit, len(table))
-        provenance = json.dumps(note, indent=1, ensure_ascii=False)
+        common = replace(study.prepared(scale, as_published), **shorter)
+        note = _provenance(study, common, results, commit, len(table))
+        provenance = json.dumps(note, indent=1, ensure_ascii=False, default=asdict)
         (folder / f"{study.name}.json").write_text(provenance + "\n")
     except OSError as error:
         raise InputError(
@@ -108,10 +109,11 @@ def _thinned(curves: pd.DataFrame) -> pd.DataFrame:
     return curves[curves.step.isin(kept)]
 
 
-def _provenance(study: Study, results: Mapping[str, Lottery], commit: str, rows: int) -> dict:
-    first = next(iter(results.values()))
-    task = first.task  # variants say themselves what else they changed
-    data = task.data
+def _provenance(
+    study: Study, task: Task, results: Mapping[str, Lottery], commit: str, rows: int
+) -> dict:
+    """What was run: the task that the variants share, and what each changes in it."""
+    first, data = next(iter(results.values())), task.data
     paths = sum((Counter(result.paths) for result in results.values()), Counter())
     return {
         "study": study.name,
@@ -247,18 +249,30 @@ class Recorded:
     def title(self) -> str:
         """Two lines for figures, with network and data, iterations and replicates."""
         p = self.provenance
+        width = p["settings"].get("width", 1)
+        narrow = width != 1 and p.get("axis") != "width"
         step = Step.of(p["settings"]["recipe"]["duration"])
         unit = {"it": "iterations", "ep": "epochs"}[step.unit]
         return (
-            f"{p['settings']['network']} on {p['dataset']['title']},\n"
+            f"{p['settings']['network']}{f' ({width:g} × the width)' if narrow else ''} "
+            f"on {p['dataset']['title']},\n"
             f"{step.amount:,.15g} {unit}, {len(p['seeds'])} replicates"
         )
 
     def value(self, treatment: str, level: int, metric: str = "accuracy", **which) -> Interval:
-        """Mean and interval over replicates of one treatment at one level."""
-        rows = measure(self.table, metric, **which)
+        """Mean and interval over replicates of one treatment at one level.
+
+        Of a study with variants one is chosen by the study's axis, as in ``width=0.1``.
+
+        Raises:
+            InputError: there is no such training, or there are several variants of it.
+        """
+        table, axis = self.table, self.provenance.get("axis")
+        if axis in which:
+            table = table[table[axis] == which.pop(axis)]
+        rows = measure(table, metric, **which)
         rows = rows[(rows.treatment == treatment) & (rows.level == level)]
-        return interval(rows.value)
+        return interval(comparable(rows, "treatment").value)
 
 
 def recorded(name: str, folder: str | Path | None = None) -> Recorded:

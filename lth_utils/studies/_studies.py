@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from lth_utils import lottery, tasks
-from lth_utils.errors import look_up
+from lth_utils import anatomy, lottery, tasks
+from lth_utils.errors import InputError, look_up
 from lth_utils.lottery import Lottery
 from lth_utils.recipes import Adam
 from lth_utils.store import Store
@@ -58,6 +58,13 @@ class Study:
     minutes: int = 10
     scale: str = "paper"
 
+    def __post_init__(self):
+        if bool(self.variants) != bool(self.axis) or self.axis in lottery.TABLE:
+            raise InputError(
+                f"Study {self.name!r} has variants and an axis, which is a new column of its "
+                "table, or neither."
+            )
+
     def prepared(
         self, scale: str | None = None, as_published: bool = False, variant: str = ""
     ) -> Task:
@@ -101,12 +108,12 @@ def _changed(task: Task, changes: Mapping[str, Any]) -> Task:
     return replace(task, recipe=recipe, **changes)
 
 
-def _conv(task: Task, control_levels: tuple[int, ...]) -> Study:
+def _conv(task: Task, **changes) -> Study:
     return Study(
         name=task.name,
         title=f"Tickets with convolutions: {task.title}, narrow and short",
         task=task,
-        changes=NARROW | {"control_levels": control_levels},
+        changes=NARROW | changes,
         options={"treatments": ("ticket", "reinit", "random mask")},
         minutes=15,
     )
@@ -218,9 +225,6 @@ STUDIES = {
                 "rewound, one-shot": Variant(
                     options={"treatments": ("ticket",), "one_shot": True}
                 ),
-                "rewound, global": Variant(
-                    options={"treatments": ("ticket",), "scope": "global"}
-                ),
                 "trained on": Variant(options={"treatments": ("fine-tune",)}),
                 "trained on, one-shot": Variant(
                     options={"treatments": ("fine-tune",), "one_shot": True}
@@ -246,7 +250,7 @@ STUDIES = {
             axis="width",
             variants={
                 str(width): Variant({"width": width})
-                for width in (0.01, 0.02, 0.03, 0.05, 0.1, 0.3, 1.0, 3.0)
+                for width in (0.01, 0.02, 0.05, 0.1, 0.3, 1.0, 2.0)
             },
             splits=("test",),
             minutes=15,
@@ -255,7 +259,12 @@ STUDIES = {
             name="lenet-fashion",
             title="Winning tickets, fresh weights and random masks on Fashion-MNIST",
             task=tasks.LENET_FASHION,
-            changes={"recipe": {"duration": "8000it"}, "levels": 9, "stride": 2},
+            changes={
+                "recipe": {"duration": "6000it"},
+                "levels": 9,
+                "stride": 2,
+                "control_levels": (3, 5, 7, 9),
+            },
             options={"treatments": ("ticket", "reinit", "random mask")},
             minutes=10,
         ),
@@ -264,9 +273,10 @@ STUDIES = {
             title="Training and test accuracy of tickets, with true and with noisy labels",
             task=tasks.LENET_MNIST,
             changes={
-                "recipe": {"duration": "5000it"},
+                "recipe": {"duration": "4000it"},
                 "levels": 9,
                 "stride": 2,
+                "control_levels": (3, 6, 9),
                 "report": ("train", "test"),
             },
             options={"treatments": ("ticket", "reinit")},
@@ -279,12 +289,34 @@ STUDIES = {
             tasks.LENET_MNIST, recipe={"duration": "4000it"}, levels=9, stride=2,
             control_levels=(3, 6, 9),
         ),
-        _conv(tasks.CONV2_CIFAR10, (2, 4, 5, 6)),
-        _conv(tasks.CONV4_CIFAR10, (4, 6)),
-        _conv(tasks.CONV6_CIFAR10, (4, 6)),
+        _conv(tasks.CONV2_CIFAR10, control_levels=(2, 4, 5, 6)),
+        _conv(tasks.CONV4_CIFAR10, levels=4, stride=4, control_levels=(4,)),
+        _conv(tasks.CONV6_CIFAR10, levels=4, stride=4, control_levels=(4,)),
         _kinds(tasks.CONV2_CIFAR10),
         _kinds(tasks.CONV6_CIFAR10),
         _dropout(tasks.CONV2_CIFAR10, **NARROW | {"control_levels": (6,)}),
+        Study(
+            name="lenet-mnist-anatomy",
+            title="What tickets look like, beside random masks",
+            task=tasks.LENET_MNIST,
+            # As "rewound" in lenet-mnist-ways, whose units these are.
+            changes={"recipe": {"duration": "5000it"}, "levels": 18},
+            options={"treatments": ("ticket",)},
+            splits=("test",),
+            also=anatomy.report,
+            minutes=6,
+        ),
+        Study(
+            name="lenet-mnist1d",
+            title="Tickets for signals in order, and for the same signals permuted",
+            task=tasks.LENET_MNIST1D,
+            options={"treatments": ("ticket", "reinit", "random mask")},
+            axis="inputs",
+            variants={"in order": Variant(), "permuted": Variant({"permuted": True})},
+            splits=("test",),
+            also=anatomy.report,
+            minutes=5,
+        ),
     )
 }  # fmt: skip
 

@@ -4,11 +4,15 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from lth_utils import costs, lottery, models, tasks
 from lth_utils.errors import InputError
+from lth_utils.masks import Mask
 from lth_utils.store import Store
 
 PEAK = """
@@ -109,3 +113,79 @@ def test_pace_is_a_time_and_changes_nothing(toy_task):
 def test_every_kind_of_network_has_an_activity(network):
     model = models.build(network, (3, 32, 32), 10, 0.1)
     assert costs.activity(model, (3, 32, 32))[0] > 10_000
+
+
+# Operations ---------------------------------------------------------------------------------------
+
+
+def by_hand(image, layers, kept):
+    """Outputs of a convolution (stride 2, padding 1) and a fully connected layer for one image,
+    one kept weight after another, and how many multiply-adds that took."""
+    conv, linear = (layer.detach().double().numpy() for layer in layers)
+    padded = np.pad(image.double().numpy(), ((0, 0), (1, 1), (1, 1)))
+    between, out, count = np.zeros((3, 3, 3)), np.zeros(len(linear)), 0
+    for (o, i, dy, dx), row, column in (
+        (w, row, column) for w in np.argwhere(kept[0]) for row in range(3) for column in range(3)
+    ):
+        between[o, row, column] += conv[o, i, dy, dx] * padded[i, 2 * row + dy, 2 * column + dx]
+        count += 1
+    for o, i in np.argwhere(kept[1]):
+        out[o] += linear[o, i] * between.ravel()[i]
+        count += 1
+    return out, count
+
+
+def test_operations_are_those_that_compute_the_outputs(some_mask):
+    conv, linear = nn.Conv2d(2, 3, 3, 2, padding=1, bias=False), nn.Linear(27, 4, bias=False)
+    model = nn.Sequential(conv, nn.Flatten(), linear)
+    mask = some_mask(models.dense_mask(model).shapes, members=3)
+    image = torch.rand(2, 5, 5)
+    found = costs.operations(model, (2, 5, 5), mask)
+    for member in range(3):
+        kept = [tensor[member].numpy() for tensor in mask.values()]
+        out, count = by_hand(image, (conv.weight, linear.weight), kept)
+        weights = mask.member(member).apply(models.from_module(model))
+        expected = models.forward(model, weights, image.unsqueeze(0))[0, 0]
+        np.testing.assert_allclose(out, expected.detach(), atol=1e-5)
+        assert found[member] == count
+
+
+@pytest.mark.parametrize("network", ["lenet-300-100", "conv-2", "vgg-11", "resnet-20"])
+def test_dense_operations_are_what_pytorch_counts(network):
+    model = models.build(network, (3, 32, 32), 10, 0.25).eval()
+    with FlopCounterMode(display=False) as counter:
+        model(torch.zeros(1, 3, 32, 32))
+    mask = models.dense_mask(model, members=2)
+    assert costs.operations(model, (3, 32, 32), mask).tolist() == [
+        counter.get_total_flops() // 2
+    ] * 2  # fmt: skip
+
+
+def test_in_a_network_without_convolutions_operations_are_the_weights_kept(net, some_mask):
+    mask = some_mask(models.dense_mask(net).shapes, members=4)
+    assert torch.equal(costs.operations(net, (1, 4, 4), mask), mask.kept)
+
+
+def test_a_layer_used_twice_counts_twice():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(3, 3)
+
+        def forward(self, x):
+            return self.layer(self.layer(x))
+
+    model = Twice()
+    assert costs.operations(model, (3,), models.dense_mask(model)).tolist() == [18]
+
+
+def test_counting_leaves_the_network_as_it_was(net):
+    before = models.from_module(net)
+    costs.operations(net, (1, 4, 4), models.dense_mask(net))
+    assert all(torch.equal(w, before[n]) for n, w in models.from_module(net).items())
+    assert not any(module._forward_hooks for module in net.modules())
+
+
+def test_a_mask_of_another_network_is_refused(net):
+    with pytest.raises(InputError, match="does not fit"):
+        costs.operations(net, (1, 4, 4), Mask.dense({"other.weight": (3, 3)}))

@@ -335,7 +335,8 @@ def test_lth_data_embedded_looks_nowhere_else(places, digits, monkeypatch):
 def test_where_lists_what_is_here_and_how_to_get_the_rest(places, digits):
     write(places / "lth/MNIST/raw", digits)
     rows = {row.name: row for row in datasets.where()}
-    assert list(rows) == ["mnist", "fashion-mnist", "cifar10", "cifar10-jpeg", "mnist-5k"]
+    published = ["mnist", "fashion-mnist", "cifar10", "cifar10-jpeg"]
+    assert list(rows) == [*published, "mnist-5k", "shapes-32", "mnist-1d"]
     assert rows["mnist"].found.folder == places / "lth/MNIST/raw"
     assert rows["mnist-5k"].found and rows["cifar10"].found is None
     assert "`lth data fetch cifar10`" in rows["cifar10"].get

@@ -9,7 +9,9 @@ from matplotlib.figure import Figure
 
 from lth_utils import plots, studies
 from lth_utils.controls import TREATMENTS
+from lth_utils.errors import InputError
 from lth_utils.pruning import CRITERIA
+from lth_utils.studies import STUDIES
 
 NAMES = ("ticket", "reinit", "random mask")
 
@@ -94,6 +96,68 @@ def test_weights_remaining_run_from_dense_at_the_left_on_a_log_axis(table):
     assert ax.get_xlabel() == "weights remaining (%)"
     assert list(ax.get_xticks()) == [100, 50, 20, 10, 5]
     assert "%" in ax.get_ylabel()
+
+
+@pytest.fixture
+def variants(table):
+    """Two criteria that begin as one dense network and then differ by two points."""
+    table = table[table.treatment.isin(["dense", "ticket"])]
+    worse = table.assign(value=table.value - 2 * (table.level > 0))
+    return pd.concat([table.assign(criterion="magnitude"), worse.assign(criterion="random")])
+
+
+def test_variants_are_drawn_apart_and_share_the_dense_line(variants):
+    ax = plots.levels(variants, by="criterion")
+    means = studies.summary(variants, by="criterion")
+    for name in ("magnitude", "random"):
+        rows = means[means.criterion == name].sort_values("level")
+        x, y, drawn = line(ax, name)
+        np.testing.assert_allclose(x, 100 * rows.density)
+        np.testing.assert_allclose(y, rows["mean"])
+        assert drawn.get_color() == plots.COLOURS[name]
+        assert drawn.get_marker() == plots.MARKERS.get(name, "o")
+    assert set(line(ax, "dense")[1]) == set(means[means.level == 0]["mean"])
+
+
+def test_a_variant_with_another_dense_network_begins_there_and_no_line_speaks_for_all(variants):
+    other = variants.assign(value=variants.value - 5 * (variants.criterion == "random"))
+    ax = plots.levels(other, by="criterion", treatments=["random", "magnitude"])
+    starts = studies.summary(other, by="criterion").query("level == 0").set_index("criterion")
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["random", "magnitude"]
+    for name in ("magnitude", "random"):
+        assert line(ax, name)[1][0] == pytest.approx(starts["mean"][name])
+
+
+def test_variants_that_are_numbers_take_the_colours_given(variants):
+    table = variants.assign(width=variants.criterion.map({"magnitude": 0.1, "random": 1.0}))
+    ax = plots.levels(table.drop(columns="criterion"), by="width", colours={0.1: "C3", 1.0: "C4"})
+    assert line(ax, "0.1")[2].get_color() == "C3" and line(ax, "1.0")[2].get_color() == "C4"
+
+
+def test_what_is_not_in_the_table_is_not_drawn_as_if_it_were(table, variants):
+    with pytest.raises(InputError, match="Unknown criterion 'gradient'"):
+        plots.levels(variants, by="criterion", treatments=["gradient"])
+    with pytest.raises(InputError, match="ticket"):
+        plots.levels(table, treatments=["fine-tune"])
+    with pytest.raises(InputError, match="several values of 'criterion'"):
+        plots.levels(variants)
+
+
+def test_differences_between_variants_are_paired(variants):
+    ax = plots.differences(variants, [("random", "magnitude")], by="criterion")
+    np.testing.assert_allclose(line(ax, "random − magnitude")[1], [0, -2, -2, -2])
+
+
+def test_criteria_and_ways_can_be_told_apart_without_colour():
+    """By marker or line, for those that share a figure; and ways by how dark they are as well."""
+    race = STUDIES["lenet-mnist-race"].variants
+    assert len({plots.MARKERS.get(name, "o") for name in race}) == len(race)
+    ways = STUDIES["lenet-mnist-ways"].variants
+    assert set(ways) <= set(plots.COLOURS)
+    for kind in ("rewound", "trained on"):
+        those = [name for name in ways if name.startswith(kind)]
+        assert len({(plots.LINES.get(n, "-"), plots.MARKERS[n]) for n in those}) == len(those)
+        assert len({round(sum(plots.COLOURS[n]), 1) for n in those}) == len(those)
 
 
 def test_one_replicate_can_be_drawn(made_up):

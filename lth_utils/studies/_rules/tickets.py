@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
-from lth_utils.studies._intervals import paired
+from lth_utils.studies._intervals import interval, measure, paired
 from lth_utils.studies._rules._common import (
     Finding,
     change,
@@ -12,6 +13,12 @@ from lth_utils.studies._rules._common import (
     sparsest_unbroken,
     verdict_of,
 )
+
+LEARNED = 90.0
+"""Test accuracy that a dense network needs to count for C35: one that has learned little is
+cheaply matched."""
+FACTOR = 2.0
+"""*About as sparse* in C36: within this factor, which is three of the paper's levels."""
 
 
 def reinit_gets_worse(table: pd.DataFrame, margin: float) -> Finding | None:
@@ -61,3 +68,76 @@ def ticket_learns_faster(table: pd.DataFrame, margin: float) -> Finding:
         f"early-stop iteration, ticket − dense (both hold at {both.sum()} of {len(both)} densities)"
     )
     return finding_at(verdict, shown, what)
+
+
+def small_has_no_ticket(table: pd.DataFrame, margin: float) -> Finding | None:
+    """Holds where, at some width below 1, no ticket matches its dense network and every one is
+    worse, while at width 1 one matches; partly where at that width none matches and every one
+    loses more than the margin in the mean alone."""
+    widths = table.width.astype(float)
+    if 1.0 not in set(widths) or widths.min() >= 1:
+        return None
+    differences = {w: paired(table[widths == w], "ticket", "dense") for w in sorted(set(widths))}
+    smaller = [w for w in differences if w < 1]
+    none = {w: bool((differences[w].low <= -margin).all()) for w in differences}
+    worse = [w for w in smaller if none[w] and (differences[w].high < 0).all()]
+    in_the_mean = [w for w in smaller if none[w] and (differences[w]["mean"] < -margin).all()]
+    verdict = verdict_of(bool(worse) and not none[1.0], bool(in_the_mean) and not none[1.0])
+    width = max(worse or in_the_mean or smaller[:1])
+    best = differences[width].loc[differences[width]["mean"].idxmax()]
+    what = f"best ticket − dense at width {width:g}, points of test accuracy"
+    return finding_at(verdict, best, what)
+
+
+def share_falls_with_width(table: pd.DataFrame, margin: float) -> Finding | None:
+    """Holds where the share of the weights in a replicate's smallest matching ticket falls with
+    the width of the dense network: the interval of the slope, both in logs, lies below zero;
+    partly where it falls in the mean alone. Widths whose dense networks reach less than
+    ``LEARNED`` do not count."""
+    widths = table.width.astype(float)
+    shares = {}
+    for width in sorted(set(widths)):
+        rows = measure(table[widths == width])
+        if rows[rows.treatment == "dense"].value.mean() >= LEARNED:
+            shares[width] = smallest_matching(rows, "ticket", margin)
+    if len(shares) < 2:
+        return None
+    logs = np.log(pd.DataFrame(shares).dropna())
+    slopes = interval(np.polyfit(np.log(list(shares)), logs.T, 1)[0].round(9))  # flat is 0
+    factor = [2**slope for slope in slopes[:3]]
+    verdict = verdict_of(slopes.high < 0, slopes.mean < 0)
+    what = (
+        "factor of the share of the smallest matching ticket for twice the width, "
+        f"widths {min(shares):g} to {max(shares):g}"
+    )
+    return Finding(verdict, *factor, what)
+
+
+def as_sparse_as_trained_on(table: pd.DataFrame, margin: float) -> Finding | None:
+    """Holds where a replicate's smallest matching ticket has between half and twice the weights of
+    the smallest network that matches when it is trained on instead of rewound; partly where only
+    the mean ratio is within these bounds. Settles nothing where most replicates of either still
+    match at the sparsest level: both could be smaller."""
+    shares = {}
+    for way, treatment in (("rewound", "ticket"), ("trained on", "fine-tune")):
+        rows = measure(table[table.way == way])
+        shares[way] = smallest_matching(rows, treatment, margin)
+        if np.isclose(shares[way], rows.density.min(), rtol=1e-3).mean() > 0.5:
+            return None
+    log = interval(np.log(shares["rewound"] / shares["trained on"]).dropna())
+    bound = np.log(FACTOR)
+    verdict = verdict_of(-bound < log.low and log.high < bound, abs(log.mean) < bound)
+    what = "weights of the smallest matching network, rewound ÷ trained on"
+    return Finding(verdict, *np.exp(log[:3]).tolist(), what)
+
+
+def smallest_matching(rows: pd.DataFrame, treatment: str, margin: float) -> pd.Series:
+    """For each replicate the least density down to which no level loses ``margin`` points or more
+    against the replicate's own dense network; 1 where the first level does.
+
+    ``rows`` are those of :func:`lth_utils.studies.measure`, of one dense network."""
+    rows = rows[rows.treatment.isin(["dense", treatment])]
+    values = rows.pivot(index="replicate", columns="level", values="value")
+    matches = values.sub(values[0], axis=0).gt(-margin).astype(int).cummin(axis=1)
+    density = rows.groupby("level").density.mean().to_numpy()
+    return matches.sum(axis=1).map(lambda levels: density[levels - 1])
