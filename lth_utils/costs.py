@@ -71,9 +71,9 @@ def pace(task: Task, density: float = 1.0, members: int = 1) -> tuple[float, flo
 # Operations ---------------------------------------------------------------------------------------
 
 PASSES = 3
-"""Forward passes that a step of training is counted as: one forward, and backwards one for the
-gradients of the inputs and one for those of the weights. A little too many, because nobody asks
-for the gradient of an image."""
+"""How many forward passes a step of training is counted as. One is the way forward, and backwards
+one is for the gradients of the inputs and one for those of the weights. A little too many, because
+nobody asks for the gradient of an image."""
 
 
 def operations(model: nn.Module, input_shape: Sequence[int], mask: Mask) -> torch.Tensor:

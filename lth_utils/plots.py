@@ -36,7 +36,7 @@ COLOURS = {
     "magnitude increase": _PALETTE[8],
     "gradient": _PALETTE[1],
     "activation": _PALETTE[9],
-    "sensitivity": _PALETTE[4],
+    "sensitivity": (0.20, 0.13, 0.53),  # indigo: the palette's pinks are too close to one another
     "momentum": _PALETTE[5],
 }
 MARKERS = {

@@ -218,7 +218,7 @@ class Probe:
     def of(
         cls, task: Task | None, weights: Weights, seeds: Sequence[int] | None, level: int = 0
     ) -> Probe:
-        """Look at :attr:`BATCHES` batches, drawn for each seed and level.
+        """Look at twenty batches, drawn for each seed and level.
 
         Args:
             task: whose network, training images and batch size.

@@ -260,10 +260,10 @@ def _conv(depth: int, rate: float, iterations: int, conv: float) -> Task:
             "live": {
                 # Many small batches: on a CPU they learn more in a second than few large ones.
                 "recipe": {
-                    "duration": "250it",
+                    "duration": "200it",
                     "batch": 20,
-                    "every": "50it",
-                    "optimiser": Adam(3e-3),
+                    "every": "40it",
+                    "optimiser": Adam(4e-3),
                 },
                 "width": 0.125,
                 "levels": 3,
@@ -303,7 +303,12 @@ LENET_MNIST1D = Task(
     levels=7,
     stride=2,
     scales={
-        "live": {"recipe": {"duration": "400it", "every": "25it"}, "levels": 4, "stride": 3},
+        "live": {
+            "recipe": {"duration": "1000it", "every": "50it"},
+            "levels": 3,
+            "stride": 4,
+            "replicates": 3,
+        },
         "smoke": {
             "recipe": {"duration": "20it", "every": "10it"},
             "levels": 2,
@@ -313,7 +318,7 @@ LENET_MNIST1D = Task(
         },
     },
 )
-"""LeNet-300-100 on MNIST-1D (Greydanus and Kobak, 2024), with a recipe of ours: small enough to
+"""LeNet-300-100 on MNIST-1D (Greydanus and Kobak, 2024), with a recipe of ours. Small enough to
 think with, and its inputs have neighbours."""
 
 TASKS = {

@@ -176,6 +176,7 @@ class Dropout(nn.Module):
         self.streams: list[Stream] = []
 
     def forward(self, x: Tensor) -> Tensor:
+        """Units (B, \\*) of one member, some of them zero while training."""
         if not self.training or not self.streams:
             return F.dropout(x, self.rate, self.training)
         kept = torch.from_numpy(self.streams.pop(0).uniform(*x.shape) >= self.rate)
