@@ -305,6 +305,7 @@ STUDIES = {
         _conv(tasks.CONV2_CIFAR10, control_levels=(2, 4, 5, 6)),
         _conv(tasks.CONV4_CIFAR10, **DEEPER),
         _conv(tasks.CONV6_CIFAR10, **DEEPER),
+        _kinds(tasks.CONV2_CIFAR10),
         _kinds(tasks.CONV6_CIFAR10),
         _dropout(tasks.CONV2_CIFAR10, **NARROW | {"control_levels": (6,)}),
         Study(
