@@ -128,7 +128,7 @@ def _kinds(task: Task) -> Study:
         name=f"{task.name}-kinds",
         title=f"One kind of layer pruned at a time: {task.title}",
         task=task,
-        changes=NARROW | DEEPER | {"recipe": NARROW["recipe"] | {"duration": "1000it"}},
+        changes=NARROW | SHORT,
         options={"treatments": ("ticket", "reinit")},
         axis="pruned",
         variants={kind: Variant({"prune": shares}) for kind, shares in alone.items()},
@@ -162,13 +162,13 @@ NARROW = {
 """What the convolutional studies change for two CPU cores: an eighth of the channels and units, a
 tenth of the length or less, and the rate that gives the best dense validation accuracy there."""
 
-DEEPER = {
-    "recipe": NARROW["recipe"] | {"duration": "1500it"},
+SHORT = {
+    "recipe": NARROW["recipe"] | {"duration": "1000it"},
     "levels": 4,
     "stride": 4,
     "control_levels": (4,),
 }
-"""What is changed besides where an iteration takes twice as long."""
+"""What is changed besides where iterations take longer or trainings are many."""
 
 
 STUDIES = {
@@ -303,8 +303,8 @@ STUDIES = {
             control_levels=(3, 6, 9), images=(10_000, 2_500, None),
         ),
         _conv(tasks.CONV2_CIFAR10, control_levels=(2, 4, 5, 6)),
-        _conv(tasks.CONV4_CIFAR10, **DEEPER),
-        _conv(tasks.CONV6_CIFAR10, **DEEPER),
+        _conv(tasks.CONV4_CIFAR10, **SHORT),
+        _conv(tasks.CONV6_CIFAR10, **SHORT),
         _kinds(tasks.CONV2_CIFAR10),
         _kinds(tasks.CONV6_CIFAR10),
         _dropout(tasks.CONV2_CIFAR10, **NARROW | {"control_levels": (6,)}),
