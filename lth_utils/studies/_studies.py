@@ -299,8 +299,8 @@ STUDIES = {
             minutes=10,
         ),
         _dropout(
-            tasks.LENET_MNIST, recipe={"duration": "4000it"}, levels=9, stride=2,
-            control_levels=(3, 6, 9), images=(10_000, 2_500, None),
+            tasks.LENET_MNIST, recipe={"duration": "4000it"}, levels=6, stride=2,
+            control_levels=(3, 6), images=(10_000, 2_500, None),
         ),
         _conv(tasks.CONV2_CIFAR10, control_levels=(2, 4, 5, 6)),
         _conv(tasks.CONV4_CIFAR10, **SHORT),
