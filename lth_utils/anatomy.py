@@ -1,13 +1,13 @@
 """Anatomy: what masks look like.
 
-Every number here is a ratio to what chance would give, worked out exactly: 1 is what a uniformly
-random mask shows on average, more is more. So masks of any density can be compared, and with one
-another. Tensors of kept weights are boolean (R, out, in) or, for convolutions, (R, out, in, h, w).
+Every measure here is relative to what chance would give: 1 is what a uniformly random mask shows,
+more is more. So masks of any density can be compared, with chance and with one another. Tensors of
+kept weights are boolean (R, out, in) or, for convolutions, (R, out, in, h, w).
 
->>> kept = torch.tensor([[[1, 1, 0, 0], [1, 1, 0, 0]]], dtype=torch.bool)
+>>> kept = torch.tensor([[[1, 1, 0, 0], [0, 0, 1, 1]]], dtype=torch.bool)
 >>> in_degree(kept).tolist(), out_degree(kept).tolist()
-([[2, 2]], [[2, 2, 0, 0]])
->>> locality(kept, (4,)).tolist()  # both units read neighbours, which one pair in two is
+([[2, 2]], [[1, 1, 1, 1]])
+>>> locality(kept, (4,)).tolist()  # all pairs are neighbours, and of any two inputs one in two
 [2.0]
 """
 
@@ -110,6 +110,7 @@ def locality(kept: Tensor, shape: Sequence[int], popularity: bool = True) -> Ten
 
     Returns:
         float64 (R,): 1 by chance, more where units read neighbours; NaN where no unit keeps two.
+        Chance is exact without ``popularity`` and very nearly so with it.
 
     Raises:
         InputError: the shape has another number of inputs.

@@ -193,6 +193,21 @@ def test_dropout_changes_what_is_trained_and_copies_of_a_seed_end_apart(what):
     assert not torch.equal(without.weights["fc1.weight"], copies.weights["fc1.weight"])
 
 
+def test_training_asks_once_for_each_member_copy_iteration_and_layer(what, monkeypatch):
+    """A draw that forgets the copy, or that begins again with every stretch."""
+    asked = []
+
+    def counted(seeds, copies, iteration, layer):
+        asked.extend((s, c, iteration, layer) for s, c in zip(seeds, copies, strict=True))
+        return dropout(seeds, copies, iteration, layer)
+
+    monkeypatch.setattr(_plain, "dropout", counted)
+    train(*what, SEEDS, begin="9it", copies=[0, 5, 2])
+    layers = ("dropout1", "dropout2")
+    members = zip(SEEDS, (0, 5, 2), strict=True)
+    assert sorted(asked) == [(*m, i, n) for m in members for i in range(9, 30) for n in layers]
+
+
 def test_a_member_alone_is_the_member_in_the_population(what):
     net, start, mask, toy, how = what
     together = train(*what, SEEDS)

@@ -181,14 +181,17 @@ PINNED = {
     ("lenet-fashion", "live"): ("ba67470f2f1017f1", "2d89362fd02c4f84"),
     ("lenet-fashion", "paper"): ("2cb8e93a0ab4bbc7", "263e100ac6786b9d"),
     ("conv-2-cifar10", "smoke"): ("9d6e066366c24558", "380e895d4d34a671"),
-    ("conv-2-cifar10", "live"): ("0ae123140527a697", "cc314c055927f51f"),
+    ("conv-2-cifar10", "live"): ("0b9fae23e10cd407", "727b4fe1768e2731"),
     ("conv-2-cifar10", "paper"): ("35211422326e64f2", "6c051f5c22ac6455"),
     ("conv-4-cifar10", "smoke"): ("069286dbd03407f2", "52b999fa23c35152"),
-    ("conv-4-cifar10", "live"): ("22dd35bf097f76e5", "b1cbf41bae29a6b9"),
+    ("conv-4-cifar10", "live"): ("67d4617da3798b70", "92da1e07e2929e34"),
     ("conv-4-cifar10", "paper"): ("53dc8de111d11efe", "b0bbbb49842a2e8d"),
     ("conv-6-cifar10", "smoke"): ("53e053acc21a1e53", "b110132bd20ff534"),
-    ("conv-6-cifar10", "live"): ("9c724293bdf54c6c", "9528d18ea8c5844e"),
+    ("conv-6-cifar10", "live"): ("c515f2e418927c15", "e75bde7e6de4cd5f"),
     ("conv-6-cifar10", "paper"): ("15bb09b08a675122", "7d9cc76d0f6bc3df"),
+    ("lenet-mnist1d", "smoke"): ("78966e3d63a2f3eb", "5726f00f3cce95b5"),
+    ("lenet-mnist1d", "live"): ("a1a3efb6c0ac2e12", "b1242bde9973beb6"),
+    ("lenet-mnist1d", "paper"): ("e6e862ec1a9a4d56", "5dd73e2f5badb0d7"),
 }
 
 
