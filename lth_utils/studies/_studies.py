@@ -307,7 +307,7 @@ STUDIES = {
         _conv(tasks.CONV6_CIFAR10, **SHORT),
         _kinds(tasks.CONV2_CIFAR10),
         _kinds(tasks.CONV6_CIFAR10),
-        _dropout(tasks.CONV2_CIFAR10, **NARROW | {"control_levels": (6,)}),
+        _dropout(tasks.CONV2_CIFAR10, **NARROW | {"levels": 4, "control_levels": (4,)}),
         Study(
             name="lenet-mnist-anatomy",
             title="What tickets look like, beside random masks",
