@@ -220,7 +220,7 @@ STUDIES = {
                              "momentum", "random")
             },
             splits=("test",),
-            minutes=8,
+            minutes=10,
         ),
         Study(
             name="lenet-mnist-ways",
@@ -261,7 +261,7 @@ STUDIES = {
                 for width in (0.01, 0.02, 0.05, 0.1, 0.3, 1.0, 2.0)
             },
             splits=("test",),
-            minutes=15,
+            minutes=8,
         ),
         Study(
             name="lenet-fashion",
@@ -274,7 +274,7 @@ STUDIES = {
                 "control_levels": (3, 5, 7, 9),
             },
             options={"treatments": ("ticket", "reinit", "random mask")},
-            minutes=10,
+            minutes=4,
         ),
         Study(
             name="lenet-mnist-noise",
@@ -296,7 +296,7 @@ STUDIES = {
                 for share in (0, 0.3)
             },
             splits=("train", "test"),
-            minutes=10,
+            minutes=4,
         ),
         _dropout(
             tasks.LENET_MNIST, recipe={"duration": "4000it"}, levels=6, stride=2,
