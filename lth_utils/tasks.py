@@ -270,7 +270,7 @@ def _conv(depth: int, rate: float, iterations: int, conv: float) -> Task:
                 "stride": 5,
                 "replicates": 3,
                 "images": (4_000, 300, 1_000),
-                "control_levels": (2, 3),
+                "control_levels": (3,),
             },
             "smoke": {
                 "recipe": {"duration": "6it", "every": "3it"},
