@@ -24,6 +24,10 @@ document.addEventListener("DOMContentLoaded", async () => {
   // The viewer would look for the figures' models as well.
   for (const name of Object.keys(saved.state)) if (own(name)) delete saved.state[name];
   holder.textContent = JSON.stringify(saved).replaceAll("<", "\\u003c");
+  // The viewer asks MathJax for formulas in labels in the way of version 2.
+  if (window.MathJax) {
+    window.MathJax.Hub ??= { Queue: ([, , label]) => window.MathJax.typesetPromise?.([label]) };
+  }
   for (const file of VIEWER) await load(file);
   if (document.readyState === "complete") window.dispatchEvent(new Event("load"));
 });
