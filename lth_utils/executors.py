@@ -78,6 +78,9 @@ def local(workers: int) -> Iterator[Executor]:
         # with a public way.
         for process in list((pool._processes or {}).values()):
             process.kill()
+        # One that was just sending leaves half a result behind, and whoever reads it waits for the
+        # rest for as long as anybody could still write.
+        pool._result_queue._writer.close()
         raise
     finally:
         pool.shutdown(cancel_futures=True)

@@ -368,3 +368,10 @@ def test_a_unit_that_is_cancelled_is_cancelled_at_the_cluster():
     client = Lost()
     assert executors._Attended(client).submit(int).cancel()
     assert client.theirs[0].cancelled()
+
+
+def test_nobody_waits_for_the_rest_of_a_result_whose_process_was_killed():
+    with pytest.raises(KeyboardInterrupt), executors.local(1) as executor:
+        executor.submit(bytes, 400_000_000)  # which takes most of a second to send
+        time.sleep(0.5)
+        raise KeyboardInterrupt

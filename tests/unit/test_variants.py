@@ -213,7 +213,7 @@ def test_a_change_of_data_is_in_the_variant_and_not_in_the_dataset_of_all(study,
 
 
 def test_recording_again_trains_nothing_and_writes_the_same(ways, tmp_path, monkeypatch):
-    store = Store(tmp_path / "runs")
+    store = Store(tmp_path / "own")
     studies.record(ways, tmp_path / "a", runs=store)
     monkeypatch.setattr(tasks.Task, "train", None)
     studies.record(ways, tmp_path / "b", runs=store)
@@ -230,7 +230,7 @@ def test_fewer_levels_are_those_of_every_variant(ways, tmp_path):
 
 
 def test_a_prediction_is_that_of_all_variants_and_knows_what_is_stored(ways, tmp_path):
-    store = Store(tmp_path / "runs")
+    store = Store(tmp_path / "own")
     assert ways.predict(store=store) > 0
     studies.record(ways, tmp_path, levels=1, runs=store)
     assert ways.predict(levels=1, store=store) == 0 < ways.predict(store=store)
