@@ -10,6 +10,22 @@ const VIEWER = [
   "@jupyter-widgets/html-manager@1.0.15/dist/embed-amd.js",
 ];
 
+// Several panels side by side get a box in which they scroll on a phone (custom.css), where they
+// would otherwise be too small to read.
+document.addEventListener("DOMContentLoaded", () => {
+  for (const image of document.querySelectorAll(".cell_output figure > img")) {
+    const box = () => {
+      if (image.naturalWidth < 1.8 * image.naturalHeight) return;
+      const wide = document.createElement("div");
+      wide.className = "wide";
+      image.replaceWith(wide);
+      wide.append(image);
+    };
+    if (image.complete) box();
+    else image.addEventListener("load", box, { once: true });
+  }
+});
+
 document.addEventListener("DOMContentLoaded", async () => {
   const holder = document.querySelector(STATE);
   if (!holder) return;

@@ -42,3 +42,13 @@ def test_page_of_a_server_asks_nobody(visit, server, page):
     shown, wrong = visit(f"{server}/{page}")
     settle(shown)
     assert not wrong
+
+
+def test_several_panels_stay_readable_on_a_phone(visit):
+    page, wrong = visit((SITE / "part1_small" / "winning_tickets.html").as_uri(), width=390)
+    page.wait_for_selector(".wide img")
+    for image in page.query_selector_all(".wide img"):
+        image.scroll_into_view_if_needed()
+        assert image.bounding_box()["width"] >= 600
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert not wrong
