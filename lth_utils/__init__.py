@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # for editors; a running program gets each room when it first
         shrinking,
         store,
         studies,
+        supermasks,
         tasks,
         training,
         widgets,
@@ -45,7 +46,7 @@ if TYPE_CHECKING:  # for editors; a running program gets each room when it first
 _ROOMS = (
     "anatomy", "cli", "controls", "costs", "datasets", "errors", "executors", "lottery", "masks",
     "models", "plots", "pruning", "randomness", "recipes", "shrinking", "store", "studies",
-    "tasks", "training", "widgets",
+    "supermasks", "tasks", "training", "widgets",
 )  # fmt: skip
 _HOMES = {
     "Lottery": "lottery", "Ticket": "lottery", "imp": "lottery", "Mask": "masks",

@@ -8,15 +8,21 @@ registered under the name that tables and figures use::
     @treatment("reinit")
     def reinit(now):
         return Arm(now.fresh(), now.mask)
+
+A *modifier* changes one thing about whatever arm it is given, and follows the treatment's name
+after a comma: ``"reinit, same signs, frozen"``. Any modifiers go with any treatment.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
+from torch import Tensor
 
+from lth_utils import models
 from lth_utils.errors import InputError, look_up
 from lth_utils.masks import Mask
 from lth_utils.models import Weights
@@ -33,6 +39,26 @@ class Arm:
     begin: str = "0it"
     recipe: Recipe | None = None
     """Another recipe than the task's, if any."""
+    frozen: Mask | None = None
+    """Which of the pruned weights stay at their values in ``start``; the others are zero."""
+
+    def member(self, index: int) -> Arm:
+        """One member of this arm, as an arm with R = 1."""
+        return replace(
+            self,
+            start={name: w[index : index + 1] for name, w in self.start.items()},
+            mask=self.mask.member(index),
+            frozen=None if self.frozen is None else self.frozen.member(index),
+        )
+
+    def to(self, device) -> Arm:
+        """This arm on a device."""
+        return replace(
+            self,
+            start={name: w.to(device) for name, w in self.start.items()},
+            mask=self.mask.to(device),
+            frozen=None if self.frozen is None else self.frozen.to(device),
+        )
 
 
 @dataclass(frozen=True)
@@ -54,6 +80,17 @@ class Situation:
     level: int
     draw: Callable[..., Weights]
     """``draw(seeds, purpose, *where)``: initial weights of the network under another name."""
+    deviation: Callable[[Sequence[int]], float] = models.glorot_normal
+    """The deviation of a layer's initial weights, from its shape."""
+    last: Weights | None = None
+    """Every weight as it was last trained; one that an earlier level pruned, as it was then. By
+    default ``trained``."""
+
+    @property
+    def grown(self) -> Mask:
+        """Which weights training moved away from zero, or not at all, since the rewind step."""
+        last = self.last or self.trained
+        return Mask({name: last[name].abs() >= self.rewound[name].abs() for name in self.mask})
 
     def fresh(self) -> Weights:
         """Initial weights drawn anew, different at every level."""
@@ -61,9 +98,13 @@ class Situation:
 
 
 Treatment = Callable[[Situation], Arm]
+Modifier = Callable[[Situation, Arm], Arm]
 
 TREATMENTS: dict[str, Treatment] = {}
-"""Every treatment, by name."""
+"""Every treatment without modifiers, by name."""
+
+MODIFIERS: dict[str, Modifier] = {}
+"""Every modifier, by name."""
 
 
 def treatment(name: str) -> Callable[[Treatment], Treatment]:
@@ -76,9 +117,53 @@ def treatment(name: str) -> Callable[[Treatment], Treatment]:
     return register
 
 
+def modifier(name: str) -> Callable[[Modifier], Modifier]:
+    """Register a function from a :class:`Situation` and an :class:`Arm` to another arm."""
+
+    def register(function: Modifier) -> Modifier:
+        MODIFIERS[name] = function
+        return function
+
+    return register
+
+
 def by_name(name: str) -> Treatment:
-    """The treatment called ``name``; an :class:`.InputError` lists those known."""
-    return look_up("treatment", name, TREATMENTS)
+    """The treatment called ``name``, with the modifiers that follow it after commas.
+
+    Raises:
+        InputError: there is no such treatment or modifier; the message lists those known.
+    """
+    first, *rest = parts(name)
+    if not rest:
+        return first
+
+    def modified(now: Situation) -> Arm:
+        arm = first(now)
+        for modify in rest:
+            arm = modify(now, arm)
+        return arm
+
+    return modified
+
+
+def parts(name: str) -> list[Treatment | Modifier]:
+    """What a name is composed of: the treatment, then its modifiers.
+
+    Raises:
+        InputError: there is no such treatment or modifier; the message lists those known.
+    """
+    if name in TREATMENTS:
+        return [TREATMENTS[name]]
+    base, *modifiers = name.split(", ")
+    return [
+        look_up("treatment", base, TREATMENTS),
+        *(look_up("modifier of a treatment", each, MODIFIERS) for each in modifiers),
+    ]
+
+
+def is_trained(name: str) -> bool:
+    """Whether a treatment is trained, and not evaluated as it starts."""
+    return "untrained" not in name.split(", ")
 
 
 # Treatments ---------------------------------------------------------------------------------------
@@ -115,6 +200,112 @@ def fine_tune(now: Situation) -> Arm:
 def rate_rewinding(now: Situation) -> Arm:
     """The found mask with the trained weights, and the schedule rewound (Renda et al., 2020)."""
     return Arm(now.trained, now.mask, begin=now.rewind)
+
+
+@treatment("reshuffle")
+def reshuffle(now: Situation) -> Arm:
+    """The kept weights' initial values, permuted within each layer: is it which value is where?
+
+    Trained from the recipe's start, as a reinit is. What is pruned stays in its place.
+    """
+    start = {
+        name: _permuted(w, now.mask[name], now, name, "reshuffle") if name in now.mask else w
+        for name, w in now.start.items()
+    }
+    return Arm(start, now.mask)
+
+
+@treatment("constant")
+def constant(now: Situation) -> Arm:
+    """Every weight ± the deviation of its layer's initial weights, at random signs (Zhou et al.,
+    2019): is it the values at all?
+
+    Trained from the recipe's start, as a reinit is.
+    """
+    start = {
+        name: _signs(now, name) * now.deviation(w.shape[1:]) if name in now.mask else w
+        for name, w in now.start.items()
+    }
+    return Arm(start, now.mask)
+
+
+# Modifiers ----------------------------------------------------------------------------------------
+
+
+@modifier("same signs")
+def same_signs(now: Situation, arm: Arm) -> Arm:
+    """The arm's absolute values with the signs of the ticket's weights (Zhou et al., 2019)."""
+    return _with_signs(now, arm, lambda name: now.rewound[name])
+
+
+@modifier("random signs")
+def random_signs(now: Situation, arm: Arm) -> Arm:
+    """The arm's absolute values with random signs: the control for the same signs."""
+    return _with_signs(now, arm, lambda name: _signs(now, name))
+
+
+@modifier("frozen")
+def frozen(now: Situation, arm: Arm) -> Arm:
+    """Pruned weights stay where the arm starts, not zero: is it the zeros (Zhou et al., 2019)?"""
+    return replace(arm, frozen=~arm.mask)
+
+
+@modifier("frozen if grown")
+def frozen_if_grown(now: Situation, arm: Arm) -> Arm:
+    """Pruned weights are zero only if training moved them toward zero, and else stay where the arm
+    starts (Zhou et al., 2019)."""
+    return replace(arm, frozen=now.grown & ~arm.mask)
+
+
+@modifier("frozen if shrunk")
+def frozen_if_shrunk(now: Situation, arm: Arm) -> Arm:
+    """Pruned weights stay where the arm starts only if training moved them toward zero: the wrong
+    way round."""
+    return replace(arm, frozen=~now.grown & ~arm.mask)
+
+
+@modifier("frozen at random")
+def frozen_at_random(now: Situation, arm: Arm) -> Arm:
+    """As many of each layer's pruned weights stay as :func:`frozen_if_grown` keeps, drawn at
+    random: is it which ones?"""
+    pruned = ~arm.mask
+    drawn = {
+        name: _permuted(grown, pruned[name], now, name, "frozen at random")
+        for name, grown in (now.grown & pruned).items()
+    }
+    return replace(arm, frozen=Mask(drawn))
+
+
+@modifier("untrained")
+def untrained(now: Situation, arm: Arm) -> Arm:
+    """The arm evaluated as it starts: what does it know before any training?"""
+    return replace(arm, begin="0it", recipe=replace(now.recipe, duration="0it"))
+
+
+def _with_signs(now: Situation, arm: Arm, signs: Callable[[str], Tensor]) -> Arm:
+    changed = {name: torch.copysign(arm.start[name], signs(name)) for name in now.mask}
+    return replace(arm, start=arm.start | changed)
+
+
+def _signs(now: Situation, name: str) -> Tensor:
+    """1 or -1 for each weight of a layer, with equal chances."""
+    like = now.start[name]
+    draws = [
+        stream(seed, "treatment", "signs", now.level, name).uniform(*like.shape[1:])
+        for seed in now.seeds
+    ]
+    positive = torch.from_numpy(np.stack(draws)).to(like.device) < 0.5
+    return torch.where(positive, torch.ones_like(like), -torch.ones_like(like))
+
+
+def _permuted(values: Tensor, where: Tensor, now: Situation, name: str, what: str) -> Tensor:
+    """Each member's values (R, \\*shape), permuted among the places that are true in ``where``."""
+    permuted = values.clone()
+    for i, seed in enumerate(now.seeds):
+        own = values[i][where[i]]
+        order = stream(seed, "treatment", what, now.level, name).permutation(len(own))
+        permuted[i][where[i]] = own[torch.from_numpy(order).to(own.device)]
+    return permuted
 
 
 # Masks to compare with ----------------------------------------------------------------------------

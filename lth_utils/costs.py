@@ -97,7 +97,8 @@ def operations(model: nn.Module, input_shape: Sequence[int], mask: Mask) -> torc
         InputError: the mask does not fit the network.
     """
     names = list(models.prunable(model))
-    mask.check({name: tuple(model.get_parameter(name).shape) for name in names}, None)
+    shapes = models.shapes(model)
+    mask.check({name: shapes[name] for name in names}, None)
     uses = dict.fromkeys(names, 0)
     shadow = copy.deepcopy(model).to("meta").eval()
     layers = dict(shadow.named_modules())
@@ -150,8 +151,9 @@ def needed(task: Task, snapshots: int = 0) -> tuple[int, int]:
         What all members share, and what each member adds.
     """
     model, recipe, data = task.model, task.recipe, task.data
-    weights = sum(math.prod(shape) for shape in models.shapes(model).values())
-    prunable = sum(math.prod(model.get_parameter(n).shape) for n in models.prunable(model))
+    shapes = models.shapes(model)
+    weights = sum(math.prod(shape) for shape in shapes.values())
+    prunable = sum(math.prod(shapes[name]) for name in models.prunable(model))
     image = math.prod(data.input_shape)
     total, largest = activity(model, data.input_shape)
     # Weights at the start, in training and at the early stop, gradients, two moments of the

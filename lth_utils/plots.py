@@ -8,6 +8,7 @@ to sparse at the right, as in the papers.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -28,6 +29,8 @@ COLOURS = {
     "random mask": _PALETTE[2],
     "fine-tune": _PALETTE[4],
     "rate rewinding": _PALETTE[5],
+    "reshuffle": _PALETTE[9],
+    "constant": (0.53, 0.13, 0.33),  # wine
     "dense": _PALETTE[7],
     "magnitude": _PALETTE[0],
     "random": _PALETTE[2],
@@ -38,14 +41,30 @@ COLOURS = {
     "activation": _PALETTE[9],
     "sensitivity": (0.20, 0.13, 0.53),  # indigo: the palette's pinks are too close to one another
     "momentum": _PALETTE[5],
+    "large init": _PALETTE[4],
+    "small init": (0.53, 0.13, 0.33),
+    "large init large final": (0.10, 0.10, 0.10),
+    "small init small final": (0.40, 0.26, 0.13),  # brown
 }
 MARKERS = {
     "reinit": "s", "random mask": "^", "fine-tune": "D", "random": "^", "smallest": "v",
     "movement": "P", "magnitude increase": "*", "gradient": "s", "activation": "D",
-    "sensitivity": "X", "momentum": "<",
+    "sensitivity": "X", "momentum": "<", "reshuffle": "P", "constant": "*",
+    "large init": "s", "small init": "<", "large init large final": "D",
+    "small init small final": "X",
+    "frozen": "D", "frozen if grown": "^", "frozen if shrunk": "v", "frozen at random": "X",
+    "untrained": "<",
 }  # fmt: skip
-LINES: dict[str, str] = {}
-"""Line styles; a solid line where there is none."""
+LINES = {
+    "reinit": "--", "reshuffle": "--", "constant": "--", "random signs": "--", "same signs": "-",
+}  # fmt: skip
+"""Line styles; a solid line where there is none. Dashed is what has lost the ticket's signs."""
+
+# A criterion that also asks for the sign is darker than the one that does not.
+for _name in ("magnitude", "magnitude increase", "movement", "random"):
+    for _sign, _light, _line in ((" same sign", 0.6, "-."), (" changed sign", 0.3, ":")):
+        COLOURS[_name + _sign] = tuple(_light * channel for channel in COLOURS[_name])
+        MARKERS[_name + _sign], LINES[_name + _sign] = MARKERS.get(_name, "o"), _line
 
 # A way to prune has the colour of what is done after the cut, darker where it does not prune layer
 # by layer in many levels, and a line and a marker of its own.
@@ -57,6 +76,28 @@ for _way, _treatment in (("rewound", "ticket"), ("trained on", "fine-tune")):
     ):
         COLOURS[_way + _how] = tuple(_light * channel for channel in COLOURS[_treatment])
         MARKERS[_way + _how], LINES[_way + _how] = _marker, _line
+
+
+class Look(NamedTuple):
+    """How something is drawn: a colour, or None if it has none, a marker and a line style."""
+
+    colour: tuple[float, float, float] | None
+    marker: str
+    line: str
+
+
+def look(name: object) -> Look:
+    """How a treatment, a criterion or a way to prune is drawn.
+
+    With modifiers after commas, a treatment has its own colour, the line of its signs, solid where
+    they are the ticket's, and the marker of what is done with the pruned weights.
+    """
+    base, *modifiers = [name] if name in COLOURS else str(name).split(", ")
+    marker, line = "o", "-"
+    for part in (base, *modifiers):
+        marker, line = MARKERS.get(part, marker), LINES.get(part, line)
+    return Look(COLOURS.get(base), marker, line)
+
 
 LABELS = {"accuracy": "accuracy (%)", "loss": "cross-entropy", "step": "iteration"}
 
@@ -130,8 +171,8 @@ def levels(
         # Every treatment begins as the same dense network.
         start = dense if by == "treatment" else dense[dense[by] == name]
         rows = pd.concat([start, sparse[sparse[by] == name].sort_values("level")])
-        colour = (colours or COLOURS).get(name)
-        band(ax, 100 * rows.density, rows, name, colour=colour, ls=LINES.get(name, "-"))
+        colour = (colours or {}).get(name)
+        band(ax, 100 * rows.density, rows, name, colour=colour, ls=look(name).line)
     weights_axis(ax, 100 * means.density.min())
     what = "early-stop iteration" if metric == "step" else f"{split} {LABELS[metric]}"
     ax.set(ylabel=what, title=title)
@@ -205,7 +246,7 @@ def curves(
     for name, group in rows.groupby(by, sort=False):
         points = [(step, *studies.interval(g.value)) for step, g in group.groupby("step")]
         points = pd.DataFrame(points, columns=["step", "mean", "low", "high", "n"])
-        band(ax, points.step, points, name, colour=(colours or COLOURS).get(name), marker="")
+        band(ax, points.step, points, name, colour=(colours or {}).get(name), marker="")
     ax.set(xlabel="iteration", ylabel=f"validation {LABELS[metric]}", title=title)
     ax.legend(loc="best")
     return ax
@@ -222,8 +263,8 @@ def band(
     ls: str = "-",
 ) -> None:
     """Means with their interval as a band: ``rows`` has columns mean, low, high."""
-    colour = colour or COLOURS.get(name)
-    marker = MARKERS.get(name, "o") if marker is None else marker
+    colour = colour or look(name).colour
+    marker = look(name).marker if marker is None else marker
     [line] = ax.plot(
         x, rows["mean"].astype(float), marker=marker, ms=5, lw=1.8, ls=ls, color=colour,
         label=label or name,
@@ -252,7 +293,7 @@ def histogram(values: Mapping[str, Sequence[float]], xlabel: str, ax: Axes | Non
     for name, v in values.items():
         sns.histplot(
             x=np.asarray(v).ravel(), bins=bins, stat="proportion", element="step", fill=True,
-            alpha=0.3, color=COLOURS.get(name), label=name, ax=ax,
+            alpha=0.3, color=look(name).colour, label=name, ax=ax,
         )  # fmt: skip
     ax.set(xlabel=xlabel, ylabel="share of the weights")
     ax.legend()

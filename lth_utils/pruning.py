@@ -47,6 +47,8 @@ class Layer:
     name: str
     weights: Tensor
     """Weights at the end of training (R, \\*shape)."""
+    kept: Tensor
+    """Which of them the present mask keeps, boolean (R, \\*shape)."""
     _start: Weights | None
     _seeds: Sequence[int] | None
     _level: int
@@ -120,7 +122,10 @@ def criterion(scores: Callable[[Layer], Tensor]) -> Criterion:
     ) -> Mask:
         mask.check({n: tuple(weights[n].shape[1:]) for n in mask if n in weights}, None)
         probe = functools.cache(lambda: Probe.of(task, mask.apply(weights), seeds, level))
-        layers = [Layer(name, weights[name].detach(), start, seeds, level, probe) for name in mask]
+        layers = [
+            Layer(name, weights[name].detach(), mask[name], start, seeds, level, probe)
+            for name in mask
+        ]
         return prune({layer.name: scores(layer) for layer in layers}, mask, fractions, scope)
 
     pruner.scores = scores
@@ -158,6 +163,84 @@ def movement(layer: Layer) -> Tensor:
 def magnitude_increase(layer: Layer) -> Tensor:
     """Keep the weights whose absolute value grew most (Zhou et al., 2019)."""
     return layer.weights.abs() - layer.start.abs()
+
+
+@criterion
+def large_init(layer: Layer) -> Tensor:
+    """Keep the weights that began largest, wherever they went (Zhou et al., 2019)."""
+    return layer.start.abs()
+
+
+@criterion
+def small_init(layer: Layer) -> Tensor:
+    """Keep the weights that began smallest (Zhou et al., 2019)."""
+    return -layer.start.abs()
+
+
+@criterion
+def large_init_large_final(layer: Layer) -> Tensor:
+    """Keep the weights that both began and ended large (Zhou et al., 2019).
+
+    The smaller of the two absolute values counts. The final ones are scaled so that, over the
+    weights of the layer that are still kept, both have one mean: the paper leaves the scale open,
+    and this choice is ours.
+    """
+    return torch.minimum(_final_scaled(layer), layer.start.abs())
+
+
+@criterion
+def small_init_small_final(layer: Layer) -> Tensor:
+    """Keep the weights that both began and ended small (Zhou et al., 2019).
+
+    The larger of the two absolute values counts, scaled as for :func:`large_init_large_final`; the
+    scale is our choice.
+    """
+    return -torch.maximum(_final_scaled(layer), layer.start.abs())
+
+
+def _final_scaled(layer: Layer) -> Tensor:
+    """Final absolute values with the mean of the initial ones, over each member's kept weights."""
+    final, initial = layer.weights.abs(), layer.start.abs()
+    # In double precision, so that no order of adding up shows in the ratio.
+    sums = [(w * layer.kept).flatten(1).double().sum(1) for w in (initial, final)]
+    scale = torch.where(sums[1] > 0, sums[0] / sums[1], 1.0)
+    return final * scale.to(final.dtype).view(-1, *[1] * (final.dim() - 1))
+
+
+# Criteria that also ask for the sign. Zhou et al. (2019) score every weight that changed its sign
+# zero. So many equal scores would be ranked by position, and these go on below zero instead, which
+# differs only among the weights that would have tied there.
+
+
+@criterion
+def magnitude_same_sign(layer: Layer) -> Tensor:
+    """Keep the weights that ended largest with the sign they began with (Zhou et al., 2019)."""
+    return layer.weights * layer.start.sign()
+
+
+@criterion
+def magnitude_changed_sign(layer: Layer) -> Tensor:
+    """Keep the weights that ended largest with the other sign: the control for the former."""
+    return -layer.weights * layer.start.sign()
+
+
+@criterion
+def magnitude_increase_same_sign(layer: Layer) -> Tensor:
+    """Keep the weights that grew most in the direction of their initial sign (Zhou et al., 2019):
+    one that changed its sign shrank by more than all it had."""
+    return layer.weights * layer.start.sign() - layer.start.abs()
+
+
+@criterion
+def movement_same_sign(layer: Layer) -> Tensor:
+    """Keep the weights that moved furthest and kept their sign (Zhou et al., 2019)."""
+    return (layer.weights - layer.start).abs() * (layer.weights * layer.start).sign()
+
+
+@criterion
+def random_same_sign(layer: Layer) -> Tensor:
+    """Keep weights at random, those that kept their sign first (Zhou et al., 2019)."""
+    return layer.uniform() * (layer.weights * layer.start).sign()
 
 
 @criterion

@@ -24,7 +24,8 @@ GENERATOR = 1
 
 PURPOSES = (
     "init", "reinit", "order", "augment", "dropout", "random mask", "copy", "split", "probe",
-    "label noise", "permuted inputs", "drawn",
+    "label noise", "permuted inputs", "drawn", "mask",
+    "treatment",
 )  # fmt: skip
 """What a draw can be for."""
 
@@ -45,6 +46,13 @@ class Stream:
         """Uniform deviates strictly between 0 and 1, float64 of ``shape``."""
         words = self.bits(int(np.prod(shape)))
         return (((words >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52).reshape(shape)
+
+    def coarse(self, *shape: int) -> np.ndarray:
+        """Uniform deviates strictly between 0 and 1, float32 of ``shape``, two from each word."""
+        count = int(np.prod(shape))
+        halves = self.bits((count + 1) // 2).astype("<u8", copy=False).view("<u4")[:count]
+        # With 23 bits and a half, so that float32 holds each of them exactly.
+        return ((halves >> np.uint32(9)).astype(np.float32) + 0.5).reshape(shape) * 2.0**-23
 
     def integers(self, high: int, *shape: int) -> np.ndarray:
         """Integers from 0 to ``high - 1``, int64 of ``shape``."""

@@ -159,7 +159,8 @@ def live(model: nn.Module, mask: Mask) -> dict[str, tuple[Tensor, Tensor]]:
 
 
 def _check(model: nn.Module, mask: Mask) -> None:
-    mask.check({n: tuple(model.get_parameter(n).shape) for n in models.prunable(model)}, 1)
+    shapes = models.shapes(model)
+    mask.check({name: shapes[name] for name in models.prunable(model)}, 1)
 
 
 def _alive(model: nn.Sequential, mask: Mask) -> dict[str, Tensor | None]:

@@ -21,7 +21,8 @@ from lth_utils.datasets import Dataset
 from lth_utils.errors import InputError, look_up, unknown
 from lth_utils.masks import Mask
 from lth_utils.models import Weights
-from lth_utils.recipes import Adam, Recipe, Step
+from lth_utils.recipes import SGD, Adam, Recipe, Schedule, Step
+from lth_utils.supermasks import Bernoulli, EdgePopup, masked
 from lth_utils.training import Run, train
 
 SCALES = ("smoke", "live", "paper")
@@ -80,6 +81,9 @@ class Task:
         dropout: rate of dropout behind hidden layers that are fully connected.
         label_noise: share of the training labels that is replaced by labels drawn at random.
         permuted: whether the pixels of all images are put in another, common order.
+        supermask: the rule by which masks are trained in place of weights, by ``recipe``; see
+            :mod:`lth_utils.supermasks`.
+        dense: beside a supermask, the recipe that trains the weights of the same network.
         report: splits that are looked at, at the early stop and at the end.
         images: how many images to train, validate and test on; all by default.
         control_levels: levels at which controls are trained; all by default.
@@ -102,6 +106,8 @@ class Task:
     dropout: float = 0.0
     label_noise: float = 0.0
     permuted: bool = False
+    supermask: Bernoulli | EdgePopup | None = None
+    dense: Recipe | None = None
     report: tuple[str, ...] = ("test",)
     images: tuple[int | None, int | None, int | None] = (None, None, None)
     control_levels: tuple[int, ...] | None = None
@@ -118,9 +124,14 @@ class Task:
                 f"Task {self.name} is at scale {self.scale} already; a scale starts from the "
                 f"paper's task."
             )
-        changes = dict(self.scales.get(name, {}))
-        recipe = replace(self.recipe, **changes.pop("recipe", {}))
-        return replace(self, scale=name, recipe=recipe, **changes)
+        return self.changed(**self.scales.get(name, {}), scale=name)
+
+    def changed(self, **changes) -> Task:
+        """This task with other attributes; of a recipe or a rule only some parts may be given."""
+        for part in ("recipe", "dense", "supermask"):
+            if isinstance(changes.get(part), Mapping):
+                changes[part] = replace(getattr(self, part), **changes[part])
+        return replace(self, **changes)
 
     def __getstate__(self) -> dict:
         # Another process makes its own parts: data are loaded where they are needed, never sent.
@@ -146,9 +157,10 @@ class Task:
     @cached_property
     def model(self) -> nn.Module:
         """The network as a function; its own weights play no part."""
-        return models.build(
+        model = models.build(
             self.network, self.data.input_shape, self.data.num_classes, self.width, self.dropout
-        ).to(device())
+        )
+        return (masked(model, self.supermask) if self.supermask else model).to(device())
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -321,6 +333,59 @@ LENET_MNIST1D = Task(
 """LeNet-300-100 on MNIST-1D (Greydanus and Kobak, 2024), with a recipe of ours. Small enough to
 think with, and its inputs have neighbours."""
 
+
+def _hidden(task: Task, method: str, rule: Bernoulli | EdgePopup, recipe: Recipe, live) -> Task:
+    """A task that trains masks over the weights of another, and for comparison the weights."""
+    few = {"duration": "6it", "batch": 20, "every": "3it"}
+    usual = {"duration", "every", "batch", "optimiser"}
+    return replace(
+        task,
+        name=f"{task.network.removesuffix('-300-100')}-{method}",
+        recipe=recipe,
+        supermask=rule,
+        dense=task.recipe,
+        scales={
+            scale: {
+                **{k: v for k, v in changes.items() if k in ("width", "replicates", "images")},
+                "recipe": few if scale == "smoke" else live,
+                "dense": {k: v for k, v in changes["recipe"].items() if k in usual},
+            }
+            for scale, changes in task.scales.items()
+        },
+    )
+
+
+def _bernoulli(task: Task, live: Mapping) -> Task:
+    sgd = SGD(100.0, momentum=0.9)
+    recipe = Recipe(duration="20000it", batch=250, optimiser=sgd, every="250it")
+    return _hidden(
+        task, "supermask", Bernoulli(constant=True, rescale=True, start=1.0), recipe, live
+    )
+
+
+def _edge_popup(task: Task, live: Mapping) -> Task:
+    sgd = SGD(0.1, momentum=0.9, decay=1e-4)
+    cosine = Schedule(cosine=True)
+    recipe = Recipe(duration="100ep", batch=128, optimiser=sgd, schedule=cosine, every="1ep")
+    return _hidden(task, "edge-popup", EdgePopup(), recipe, live)
+
+
+LENET_SUPERMASK = _bernoulli(LENET_MNIST, live={"duration": "400it", "every": "50it"})
+"""Supermasks of LeNet-300-100 on MNIST (Zhou et al., 2019): what is trained are the masks, and for
+comparison, by recipe ``dense``, the weights. The paper does not print how long; this is ours."""
+
+LENET_EDGE_POPUP = _edge_popup(LENET_MNIST, live={"duration": "300it", "every": "50it"})
+"""Edge-popup in LeNet-300-100 on MNIST, with the recipe of Ramanujan et al. (2020)."""
+
+CONV2_SUPERMASK, CONV4_SUPERMASK, CONV6_SUPERMASK = (
+    _bernoulli(task, live={"duration": "200it", "batch": 20, "every": "50it"})
+    for task in (CONV2_CIFAR10, CONV4_CIFAR10, CONV6_CIFAR10)
+)
+CONV2_EDGE_POPUP, CONV4_EDGE_POPUP, CONV6_EDGE_POPUP = (
+    _edge_popup(task, live={"duration": "200it", "batch": 20, "every": "50it"})
+    for task in (CONV2_CIFAR10, CONV4_CIFAR10, CONV6_CIFAR10)
+)
+
 TASKS = {
     task.name: task
     for task in (
@@ -330,6 +395,14 @@ TASKS = {
         CONV4_CIFAR10,
         CONV6_CIFAR10,
         LENET_MNIST1D,
+        LENET_SUPERMASK,
+        LENET_EDGE_POPUP,
+        CONV2_SUPERMASK,
+        CONV4_SUPERMASK,
+        CONV6_SUPERMASK,
+        CONV2_EDGE_POPUP,
+        CONV4_EDGE_POPUP,
+        CONV6_EDGE_POPUP,
     )
 }
 

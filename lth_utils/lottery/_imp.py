@@ -9,12 +9,14 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
+import torch
 from safetensors.torch import save_file
 from tqdm.auto import tqdm
 
-from lth_utils import controls, costs, pruning
+from lth_utils import controls, costs, models, pruning
 from lth_utils.controls import Arm, Situation
 from lth_utils.errors import InputError
 from lth_utils.lottery._units import Bench
@@ -22,7 +24,9 @@ from lth_utils.masks import Mask
 from lth_utils.models import Weights
 from lth_utils.pruning import Criterion
 from lth_utils.store import Store, identity
-from lth_utils.tasks import Task
+
+if TYPE_CHECKING:
+    from lth_utils.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -107,8 +111,10 @@ def imp(
         levels: how many times to prune; the task's by default.
         seeds: one for each replicate; the task's by default.
         rewind: the step to which a ticket's weights are rewound.
-        treatments: names in :data:`lth_utils.controls.TREATMENTS`. The trained weights of the
-            first are what is pruned next; the others are controls and decide nothing.
+        treatments: names in :data:`lth_utils.controls.TREATMENTS`, each alone or with names in
+            :data:`lth_utils.controls.MODIFIERS` after commas, as in ``"reinit, same signs"``. The
+            trained weights of the first are what is pruned next; the others are controls and
+            decide nothing.
         criterion: what decides which weights go, or its name.
         fractions: share of the remaining weights that a level removes; the task's by default.
         scope: ``"layer"`` or ``"global"``; the task's by default.
@@ -128,8 +134,9 @@ def imp(
         task, levels, seeds, rewind, treatments, criterion, fractions, scope, one_shot
     )
     trainings = len(design.seeds) * sum(map(len, design.plan.values()))
-    with tqdm(total=trainings * task.iterations, **_bar(progress)) as bar:
-        bench = Bench(task, design.seeds, design.settings, store, executor, bar)
+    iterations = sum(design.iterations(name) for names in design.plan.values() for name in names)
+    with tqdm(total=len(design.seeds) * iterations, **bar(progress)) as shown:
+        bench = Bench(task, design.seeds, design.settings, store, executor, shown)
         try:
             tickets = _search(design, bench)
         except KeyboardInterrupt as stop:
@@ -155,10 +162,15 @@ def _search(design: _Design, bench: Bench) -> list[Ticket]:
     task, seeds, rewind = design.task, design.seeds, design.rewind
     start, mask = task.init(seeds), task.dense_mask(seeds)
     dense = found = bench.train({"dense": Arm(start, mask)}, 0, keep=(rewind,))
-    tickets = []
+    tickets, last = [], dense.weights
     for level in range(1, design.levels + 1):
         if design.one_shot:
             found, mask = dense, task.dense_mask(seeds)
+        # What an earlier level pruned was last trained then.
+        last = {
+            n: torch.where(mask[n], w, last[n]) if n in mask else w
+            for n, w in found.weights.items()
+        }
         mask = design.criterion(
             found.weights, mask, design.fractions_at(level), design.scope,
             start=start, seeds=seeds, level=level, task=task,
@@ -173,6 +185,8 @@ def _search(design: _Design, bench: Bench) -> list[Ticket]:
             seeds=seeds,
             level=level,
             draw=task.init,
+            deviation=getattr(task.model, "deviation", models.glorot_normal),
+            last=last,
         )
         arms = {name: controls.by_name(name)(now) for name in design.plan[level]}
         chain = next(iter(arms))
@@ -209,15 +223,19 @@ def predict(
     store = store or Store()
     bench = Bench(task, design.seeds, design.settings, store, None, None)
     keys = bench.keys(design.plan, design.rewind, design.one_shot)
-    missing = Counter(level for (level, _, _), key in keys.items() if key not in store)
-    looks = -(-task.iterations // task.recipe.cadence(len(task.data.train))) + 4
+    missing = Counter(
+        (level, design.iterations(name))
+        for (level, name, _), key in keys.items()
+        if key not in store
+    )
+    every = task.recipe.cadence(len(task.data.train))
     members = min(len(design.seeds), 5)
     total, measured = 0.0, 2.0
-    for level, count in sorted(missing.items()):
+    for (level, iterations), count in sorted(missing.items()):
         if design.density(level) < 0.7 * measured:  # a sparser network may train faster
             measured = design.density(level)
             iteration, look = costs.pace(task, measured, members)
-        total += count * (task.iterations * iteration + looks * look)
+        total += count * (iterations * iteration + (-(-iterations // every) + 4) * look)
     return total
 
 
@@ -251,6 +269,10 @@ class _Design:
         scope: str | None,
         one_shot: bool = False,
     ) -> _Design:
+        if task.supermask:
+            raise InputError(
+                f"Task {task.name} trains masks, which is what lth.supermasks.learn(task) does."
+            )
         levels = task.levels if levels is None else levels
         if levels < 0:
             raise InputError(f"The number of levels is 0 or more; got {levels}.")
@@ -292,6 +314,10 @@ class _Design:
             fractions[name] = 1 - kept / size
         return fractions
 
+    def iterations(self, treatment: str) -> int:
+        """Length of a treatment's training."""
+        return self.task.iterations if controls.is_trained(treatment) else 0
+
     def density(self, level: int) -> float:
         """Share of the prunable weights that is kept at a level, up to rounding."""
         shapes = self.task.dense_mask(self.seeds[:1]).shapes
@@ -301,7 +327,8 @@ class _Design:
         return kept / sum(sizes.values())
 
 
-def _bar(progress: bool | None) -> dict:
+def bar(progress: bool | None) -> dict:
+    """How a procedure's progress bar looks, and whether there is one."""
     if progress is None:
         progress = os.environ.get("LTH_PROGRESS", "1") != "0"
     return {"disable": not progress, "unit": "it", "unit_scale": True, "leave": False}

@@ -8,12 +8,13 @@ import os
 import pickle
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
+from typing import TYPE_CHECKING
 
 import cloudpickle
 import pandas as pd
@@ -27,8 +28,10 @@ from lth_utils.masks import Mask
 from lth_utils.models import Weights
 from lth_utils.randomness import GENERATOR
 from lth_utils.store import NUMERICS, Store, Unit, identity, is_own, key
-from lth_utils.tasks import Task
 from lth_utils.training import Run, train
+
+if TYPE_CHECKING:
+    from lth_utils.tasks import Task
 
 TABLE = [
     "study", "treatment", "level", "density", "replicate",
@@ -48,6 +51,8 @@ class Wanted:
     """Its own weights and mask, R = 1."""
     is_chain: bool
     """Whether the next level is pruned from its weights."""
+    iterations: int
+    """Length of its training."""
 
 
 class Bench:
@@ -92,7 +97,7 @@ class Bench:
         while missing := [unit for unit in wanted if unit not in runs]:
             for unit in missing:
                 if (run := self._load(unit)) is not None:
-                    self.bar.update(self.task.iterations)
+                    self.bar.update(unit.iterations)
                     arrived(unit, run)
             missing = [unit for unit in missing if unit not in runs]
             # Closed whatever happens: it holds the locks of what it computes.
@@ -122,13 +127,13 @@ class Bench:
         return pd.concat(self.histories, ignore_index=True)[TABLE]
 
     def keys(
-        self, plan: Mapping[int, Sequence[str]], rewind: str, one_shot: bool = False
+        self, plan: Mapping[int, Sequence[str]], rewind: str | None, one_shot: bool = False
     ) -> dict[tuple[int, str, int], str]:
         """The key of every unit of a plan, by level, treatment and seed: known before any is
         trained, for a key says what was done and not what came of it."""
         keys, before = {}, self.parents
         for level, names in plan.items():
-            keep = (rewind,) if level == 0 else ()
+            keep = (rewind,) if level == 0 and rewind else ()
             for name in names:
                 for seed in self.seeds:
                     settings = self._settings(name, level, seed, keep)
@@ -141,25 +146,22 @@ class Bench:
     # What is wanted -----------------------------------------------------------------------------
 
     def _wanted(self, arms: Mapping[str, Arm], level: int, keep: Sequence[str]) -> Iterator[Wanted]:
-        chain = next(iter(arms))
+        chain, images = next(iter(arms)), len(self.task.data.train)
         for treatment, arm in arms.items():
+            iterations = (arm.recipe or self.task.recipe).iterations(images)
             for i, seed in enumerate(self.seeds):
                 settings = self._settings(treatment, level, seed, keep)
-                alone = Arm(
-                    {name: w[i : i + 1] for name, w in arm.start.items()},
-                    arm.mask.member(i),
-                    arm.begin,
-                    arm.recipe,
-                )
-                is_chain = treatment == chain
-                yield Wanted(treatment, seed, settings, key(settings), alone, is_chain)
+                yield Wanted(
+                    treatment, seed, settings, key(settings), arm.member(i), treatment == chain,
+                    iterations,
+                )  # fmt: skip
 
     def _settings(self, treatment: str, level: int, seed: int, keep: Sequence[str]) -> dict:
         # A dense network does not depend on how it will be pruned, so every way shares it.
         pruning_settings = self.settings if level else {}
         data = self.task.data
         return {
-            "network": [self.task.network, self.task.width, *self._extras("dropout")],
+            "network": [self.task.network, self.task.width, *self._extras("dropout", "supermask")],
             "data": [data.name, data.fingerprint, data.split_seed],
             "images": [len(data.train), len(data.val), len(data.test)],
             "recipe": self.task.recipe,
@@ -170,7 +172,7 @@ class Bench:
             "keep": list(keep),
             "parent": self.parents[seed],
             **pruning_settings,
-            **self._own(treatment),
+            **self._own(controls.parts(treatment) if level else ()),
             **({"report": self.task.report} if self.task.report != ("test",) else {}),
         }
 
@@ -178,13 +180,13 @@ class Bench:
         """What most tasks do not have, where this one has it; so their keys stay as they were."""
         return [[name, getattr(self.task, name)] for name in names if getattr(self.task, name)]
 
-    def _own(self, treatment: str) -> dict:
-        """What a name does not say of a reader's own network or treatment."""
+    def _own(self, parts: Sequence[Callable]) -> dict:
+        """What a name does not say of a reader's own network or parts of a treatment."""
         own = {}
         if is_own(type(self.task.model)):
             own["model"] = repr(self.task.model)
-        if treatment in controls.TREATMENTS and is_own(controls.by_name(treatment)):
-            own["code"] = identity(controls.by_name(treatment))
+        if code := [identity(part) for part in parts if is_own(part)]:
+            own["code"] = " ".join(code)
         return own
 
     # What is there ------------------------------------------------------------------------------
@@ -228,7 +230,7 @@ class Bench:
                     if unit.key not in claim.keys:
                         continue
                     if (run := self._load(unit)) is not None:  # finished since we looked
-                        self.bar.update(self.task.iterations)
+                        self.bar.update(unit.iterations)
                         yield unit, run
                     else:
                         mine.append(unit)
@@ -239,7 +241,7 @@ class Bench:
         """Populations of what is trained alike, of a size that the machine likes and can hold."""
         alike = defaultdict(list)
         for unit in missing:
-            alike[unit.arm.begin, unit.arm.recipe].append(unit)
+            alike[unit.arm.begin, unit.arm.recipe, unit.arm.frozen is None].append(unit)
         size = costs.members_at_once(self.task, len(keep))
         for units in alike.values():
             for at in range(0, len(units), size):
@@ -249,6 +251,7 @@ class Bench:
         self, units: Sequence[Wanted], keep: Sequence[str]
     ) -> Iterator[tuple[Wanted, Run]]:
         arms, began = [unit.arm for unit in units], time.perf_counter()
+        freezes = arms[0].frozen is not None
         run = self.task.train(
             {n: torch.cat([arm.start[n] for arm in arms]) for n in arms[0].start},
             Mask.cat([arm.mask for arm in arms]),
@@ -259,6 +262,7 @@ class Bench:
             progress=self.bar.update,
             threads=self.threads,
             checkpoints=[self.store.checkpoint(unit.key) for unit in units],
+            frozen=Mask.cat([arm.frozen for arm in arms]) if freezes else None,
         )
         seconds = (time.perf_counter() - began) / len(units)
         for i, unit in enumerate(units):
@@ -276,7 +280,7 @@ class Bench:
                 if unit.key not in claim.keys:
                     continue
                 if (run := self._load(unit)) is not None:
-                    self.bar.update(self.task.iterations)
+                    self.bar.update(unit.iterations)
                     yield unit, run
                 else:
                     mine.append(unit)
@@ -285,15 +289,13 @@ class Bench:
             waiting: dict[Future, Wanted] = {}
             try:
                 for unit in mine:
-                    arm = replace(
-                        unit.arm, start=_on("cpu", unit.arm.start), mask=unit.arm.mask.to("cpu")
-                    )
+                    arm = unit.arm.to("cpu")
                     work = cloudpickle.dumps((model, arm, unit.seed, keep, self.threads))
                     waiting[self.executor.submit(train_one, parcel, work)] = unit
                 for future in as_completed(list(waiting)):
                     run = self._receive(waiting[future], future)
                     unit = waiting.pop(future)
-                    self.bar.update(self.task.iterations)
+                    self.bar.update(unit.iterations)
                     yield unit, run
             except BrokenExecutor as error:
                 raise InputError(
@@ -338,7 +340,7 @@ def train_one(parcel: bytes, work: bytes) -> bytes:
     began = time.perf_counter()
     run = train(
         model.to(device), arm.start, arm.mask, task.data, arm.recipe or task.recipe, [seed],
-        arm.begin, keep=keep, threads=threads, report=task.report,
+        arm.begin, keep=keep, threads=threads, report=task.report, frozen=arm.frozen,
     )  # fmt: skip
     seconds = time.perf_counter() - began
     return pickle.dumps((_run_on("cpu", run), seconds, _where(device)))

@@ -16,11 +16,13 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from lth_utils.errors import look_up
+from lth_utils.models._masked import Masked
 from lth_utils.models._networks import (
     VGG,
     Conv,
     Dropout,
     LeNet,
+    Noisy,
     ResNet,
     ResNet50,
     Shortcut,
@@ -41,10 +43,10 @@ from lth_utils.models._weights import (
 )
 
 __all__ = [
-    "NETWORKS", "STACKED", "VGG", "Conv", "Dropout", "LeNet", "ResNet", "ResNet50", "Shortcut",
-    "add_dropout", "build", "check_weights", "dense_mask", "forward", "from_module",
-    "glorot_normal", "initialise", "is_stackable", "kaiming_normal", "prunable", "shapes",
-    "to_module", "trainable",
+    "NETWORKS", "STACKED", "VGG", "Conv", "Dropout", "LeNet", "Masked", "Noisy", "ResNet",
+    "ResNet50", "Shortcut", "add_dropout", "build", "check_weights", "dense_mask", "forward",
+    "from_module", "glorot_normal", "initialise", "is_stackable", "kaiming_normal", "prunable",
+    "shapes", "to_module", "trainable",
 ]  # fmt: skip
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {

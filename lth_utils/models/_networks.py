@@ -156,24 +156,40 @@ class VGG(nn.Sequential):
 # Dropout ------------------------------------------------------------------------------------------
 
 
-class Dropout(nn.Module):
-    """Leave out each unit with probability ``rate`` while training, and scale up the others
-    (Srivastava et al., 2014).
+class Noisy(nn.Module):
+    """A layer that draws at random at every step of training.
 
     Whoever trains puts one stream for each member into ``streams`` before a step, so that what is
-    left out has a name as every draw has. Without any, as in PyTorch code of a reader's own,
-    PyTorch draws.
+    drawn has a name as every draw has. Without any, as in PyTorch code of a reader's own, PyTorch
+    draws.
+
+    Attributes:
+        purpose: what the draws are for, one of :data:`lth_utils.randomness.PURPOSES`; empty if
+            there are none.
+    """
+
+    purpose = ""
+
+    def __init__(self):
+        super().__init__()
+        self.streams: list[Stream] = []
+
+
+class Dropout(Noisy):
+    """Leave out each unit with probability ``rate`` while training, and scale up the others
+    (Srivastava et al., 2014).
 
     Raises:
         InputError: the rate is not at least 0 and below 1.
     """
+
+    purpose = "dropout"
 
     def __init__(self, rate: float):
         super().__init__()
         if not 0 <= rate < 1:
             raise InputError(f"A dropout rate is at least 0 and below 1; got {rate}.")
         self.rate = rate
-        self.streams: list[Stream] = []
 
     def forward(self, x: Tensor) -> Tensor:
         """Units (B, \\*) of one member, some of them zero while training."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lth_utils.errors import InputError
 from lth_utils.masks import Mask
+from lth_utils.models._masked import Masked
 from lth_utils.models._networks import Shortcut, glorot_normal
 from lth_utils.randomness import stream
 
@@ -29,11 +30,12 @@ def prunable(model: nn.Module) -> dict[str, str]:
     """
     kinds = {}
     for name, module in model.named_modules():
-        if isinstance(module, nn.Linear):
+        layer = module.layer if isinstance(module, Masked) else module
+        if isinstance(layer, nn.Linear):
             kinds[f"{name}.weight" if name else "weight"] = "linear"
-        elif isinstance(module, Shortcut):
+        elif isinstance(layer, Shortcut):
             kinds[f"{name}.weight" if name else "weight"] = "shortcut"
-        elif isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
+        elif isinstance(layer, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
             kinds[f"{name}.weight" if name else "weight"] = "conv"
     linear = [name for name, kind in kinds.items() if kind == "linear"]
     if linear:
@@ -42,12 +44,14 @@ def prunable(model: nn.Module) -> dict[str, str]:
 
 
 def shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
-    """Shape of each trainable tensor and each batch-norm statistic, without the member axis."""
+    """Shape of each tensor that a network's weights hold, without the member axis: what can be
+    trained, batch-norm statistics, and what a :class:`Masked` layer masks."""
     return {name: tuple(t.shape) for name, t in _tensors(model).items()}
 
 
 def trainable(model: nn.Module) -> list[str]:
-    """Names of the tensors that training changes by gradient: all but batch-norm statistics."""
+    """Names of the tensors that training changes by gradient: all but batch-norm statistics and
+    what a :class:`Masked` layer masks."""
     return [name for name, _ in model.named_parameters()]
 
 
@@ -59,7 +63,8 @@ def _tensors(model: nn.Module) -> dict[str, Tensor]:
 
 def dense_mask(model: nn.Module, members: int = 1) -> Mask:
     """The mask of ``members`` networks from which nothing has been pruned."""
-    return Mask.dense({n: tuple(model.get_parameter(n).shape) for n in prunable(model)}, members)
+    every = shapes(model)
+    return Mask.dense({name: every[name] for name in prunable(model)}, members)
 
 
 # Initial weights ----------------------------------------------------------------------------------
@@ -92,9 +97,14 @@ def initialise(
     kinds = prunable(model)
     weights = {}
     for name, shape in shapes(model).items():
-        if name in kinds or len(shape) > 1:
-            draws = [stream(seed, purpose, *where, name).normal(*shape) for seed in seeds]
-            weights[name] = torch.stack(draws) * deviation(shape)
+        streams = [stream(seed, purpose, *where, name) for seed in seeds]
+        layer, _, part = name.rpartition(".")
+        rule = getattr(model.get_submodule(layer), "rule", None)
+        if rule and part == "scores":
+            weights[name] = torch.stack([rule.scores(shape, each) for each in streams])
+        elif name in kinds or len(shape) > 1:
+            draws = torch.stack([each.normal(*shape) for each in streams])
+            weights[name] = rule.weights(draws, deviation) if rule else draws * deviation(shape)
         else:
             one = name.endswith(("running_var", "weight"))
             weights[name] = torch.full((len(seeds), *shape), float(one))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from lth_utils.studies._rules import anatomy, convolutions, pruning, tickets
+from lth_utils.studies._rules import anatomy, convolutions, pruning, signs, supermasks, tickets
 from lth_utils.studies._rules._common import Finding
 
 VERDICTS = ("holds", "partly", "not reproduced", "open")
@@ -105,12 +105,16 @@ CLAIMS = [
     Claim("C21", "SNIP prunes at the start for almost nothing, below the ticket's ceiling",
           "27:28"),
     Claim("C22", "Before about half of training, magnitude is a poor guide", "28:26"),
-    Claim("C23", "It is the sign of the initial weights that matters, not the value", "32:02"),
+    Claim("C23", "It is the sign of the initial weights that matters, not the value", "32:02",
+          signs.signs_matter, "lenet-mnist-signs"),
     Claim("C24", "Magnitude increase is as good as magnitude; keeping small weights is bad",
-          "32:02"),
-    Claim("C25", "A pruned network that was never trained beats chance", "32:44"),
+          "32:02", signs.increase_as_good, "lenet-mnist-criteria"),
+    Claim("C25", "A pruned network that was never trained beats chance; masks alone go far",
+          "32:44", supermasks.masks_alone, "lenet-supermask",
+          "about 80% as he remembers it; 98.0% in the paper"),
     Claim("C26", "A wide random network holds a subnetwork nearly as good as a trained one",
-          "33:44"),
+          "33:44", supermasks.wide_hides_trained, "conv-2-edge-popup",
+          "65% at a tenth kept (Conv-2)"),
     Claim("C27", "Tickets transfer, best from harder tasks to easier", "35:57"),
     Claim("C28", "Do tickets carry inductive bias?", "07:08, 34:37", anatomy.local,
           "lenet-mnist1d"),

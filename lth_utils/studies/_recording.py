@@ -21,11 +21,11 @@ import torch
 
 from lth_utils import datasets, store, tasks
 from lth_utils.errors import DataError, InputError
-from lth_utils.lottery import TABLE, Lottery, imp
+from lth_utils.lottery import TABLE, Lottery
 from lth_utils.randomness import GENERATOR
 from lth_utils.recipes import Step
 from lth_utils.studies._intervals import Interval, comparable, interval, measure, summary
-from lth_utils.studies._studies import Study
+from lth_utils.studies._studies import PROCEDURES, Study
 from lth_utils.tasks import Task
 
 CURVE_POINTS = 50
@@ -70,7 +70,8 @@ def record(
         task = replace(task, **shorter)
         if task.scale != "smoke":
             datasets.load(task.dataset)  # a stand-in must never be recorded as the real thing
-        result = imp(task, store=runs, progress=progress, executor=executor, **options)
+        run = PROCEDURES[study.procedure].run
+        result = run(task, store=runs, progress=progress, executor=executor, **options)
         label = {"study": study.name} | ({study.axis: name} if study.axis else {})
         table = result.table[result.table.split.isin(study.splits)]
         tables += [rows.assign(**label) for rows in (table, study.also and study.also(result))
@@ -124,6 +125,11 @@ def _provenance(
             "network": task.title,
             "width": task.width,
             "recipe": asdict(task.recipe),
+            **{
+                name: asdict(part)
+                for name in ("supermask", "dense")
+                if (part := getattr(task, name))
+            },
             "prune": dict(task.prune),
             "scope": task.scope,
             "levels": task.levels,
@@ -187,7 +193,8 @@ def _changes(study: Study, task: Task) -> dict:
         ours, theirs = asdict(task.recipe), asdict(study.task.recipe)
         changes["recipe"] = {name: ours[name] for name in ours if ours[name] != theirs[name]}
     for name in ("dataset", "levels", "stride", "replicates", "width", "dropout", "label_noise",
-                 "permuted", "report", "images", "control_levels", "prune", "scope"):  # fmt: skip
+                 "permuted", "supermask", "dense", "report", "images", "control_levels", "prune",
+                 "scope"):  # fmt: skip
         if getattr(task, name) != getattr(study.task, name):
             changes[name] = getattr(task, name)
     return changes

@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
-from lth_utils import anatomy, lottery, tasks
+from lth_utils import anatomy, lottery, supermasks, tasks
 from lth_utils.errors import InputError, look_up
 from lth_utils.lottery import Lottery
-from lth_utils.recipes import Adam
+from lth_utils.recipes import SGD, Adam
 from lth_utils.store import Store
 from lth_utils.tasks import Task
+
+
+class Procedure(NamedTuple):
+    """Something to do with a task, as :func:`lth_utils.imp` does, and how long it will take."""
+
+    run: Callable[..., Lottery]
+    predict: Callable[..., float]
+
+
+PROCEDURES = {
+    "imp": Procedure(lottery.imp, lottery.predict),
+    "supermasks": Procedure(supermasks.learn, supermasks.predict),
+}
 
 
 @dataclass(frozen=True)
 class Variant:
     """One of the runs that a study compares: what it changes in the task, at every scale, and
-    what it passes on to :func:`lth_utils.imp`."""
+    what it passes on to the study's procedure."""
 
     changes: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -35,7 +48,8 @@ class Study:
         task: the task at the paper's scale.
         changes: what was changed from the paper's settings, by attribute; recorded with the
             result, so that every figure can say it.
-        options: passed on to :func:`lth_utils.imp`.
+        options: passed on to the procedure.
+        procedure: what is done with the task, one of :data:`PROCEDURES`.
         axis: what the variants differ in; the table has a column of that name.
         variants: the runs that are compared, by name; without any there is one run.
         splits: which splits the table keeps.
@@ -51,6 +65,7 @@ class Study:
     task: Task
     changes: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
+    procedure: str = "imp"
     axis: str = ""
     variants: Mapping[str, Variant] = field(default_factory=dict)
     splits: tuple[str, ...] = ("val", "test")
@@ -78,14 +93,14 @@ class Study:
         elif self.scale == "live":
             task = replace(self.task.at("live"), dataset=self.task.embedded)
         else:
-            task = _changed(self.task, {} if as_published else self.changes)
-        return _changed(task, self.variants[variant].changes if variant else {})
+            task = self.task.changed(**({} if as_published else self.changes))
+        return task.changed(**(self.variants[variant].changes if variant else {}))
 
     def runs(
         self, scale: str | None = None, as_published: bool = False
     ) -> dict[str, tuple[Task, dict[str, Any]]]:
-        """For each variant, its task and what is passed on to :func:`lth_utils.imp`; a study
-        without variants has one, called ``""``."""
+        """For each variant, its task and what is passed on to the procedure; a study without
+        variants has one, called ``""``."""
         variants = self.variants or {"": Variant()}
         return {
             name: (self.prepared(scale, as_published, name), {**self.options, **variant.options})
@@ -96,16 +111,10 @@ class Study:
         self, as_published: bool = False, levels: int | None = None, store: Store | None = None
     ) -> float:
         """Seconds that recording the study will take here; what is stored already takes none."""
-        return sum(
-            lottery.predict(task, levels, store=store, **options)
-            for task, options in self.runs(as_published=as_published).values()
-        )
-
-
-def _changed(task: Task, changes: Mapping[str, Any]) -> Task:
-    changes = dict(changes)
-    recipe = replace(task.recipe, **changes.pop("recipe", {}))
-    return replace(task, recipe=recipe, **changes)
+        runs = self.runs(as_published=as_published).values()
+        shorter = {} if levels is None else {"levels": levels}
+        predict = PROCEDURES[self.procedure].predict
+        return sum(predict(replace(t, **shorter), store=store, **options) for t, options in runs)
 
 
 def _conv(task: Task, **changes) -> Study:
@@ -150,6 +159,51 @@ def _dropout(task: Task, **changes) -> Study:
         minutes=10,
     )
 
+
+def _supermask(task: Task, **changes) -> Study:
+    made_of = {"initial weights": False, "constants": True}
+    return Study(
+        name=task.name,
+        title=f"Masks trained over weights that are not: {task.title}",
+        task=task,
+        changes=changes,
+        procedure="supermasks",
+        axis="masked",
+        variants={
+            f"{weights}{', rescaled' if rescale else ''}": Variant(
+                {"supermask": {"constant": constant, "rescale": rescale}}
+            )
+            for weights, constant in made_of.items()
+            for rescale in (False, True)
+        },
+        minutes=15,
+    )
+
+
+def _edge_popup(task: Task, widths: Sequence[float], **changes) -> Study:
+    return Study(
+        name=task.name,
+        title=f"What hides in a random network, by width and share kept: {task.title}",
+        task=task,
+        changes=changes,
+        options={"densities": (0.7, 0.5, 0.3, 0.1)},
+        procedure="supermasks",
+        axis="width",
+        variants={str(width): Variant({"width": width}) for width in widths},
+        minutes=15,
+    )
+
+
+RACE = {"recipe": {"duration": "4000it"}, "levels": 6, "stride": 3}
+"""What studies of many trainings change: six levels down to 1.9%, a twelfth of the length."""
+
+SIGNS = (
+    "ticket", "ticket, random signs", "reinit, same signs", "reinit", "reshuffle, same signs",
+    "reshuffle", "constant, same signs", "constant", "random mask",
+    "ticket, frozen", "ticket, frozen if grown", "ticket, frozen if shrunk",
+    "ticket, frozen at random",
+)  # fmt: skip
+"""Kept weights with their signs and without, and what may become of the pruned ones."""
 
 NARROW = {
     "dataset": "cifar10-jpeg",
@@ -211,7 +265,7 @@ STUDIES = {
             name="lenet-mnist-race",
             title="Criteria on equal budgets, each pruned and trained on",
             task=tasks.LENET_MNIST,
-            changes={"recipe": {"duration": "4000it"}, "levels": 6, "stride": 3},
+            changes=RACE,
             options={"treatments": ("fine-tune",)},
             axis="criterion",
             variants={
@@ -329,6 +383,66 @@ STUDIES = {
             splits=("test",),
             also=anatomy.report,
             minutes=5,
+        ),
+        Study(
+            name="lenet-mnist-signs",
+            title="What of a ticket's initial weights matters, and what of its zeros",
+            task=tasks.LENET_MNIST,
+            changes=RACE | {"control_levels": (2, 4, 5, 6)},
+            options={"treatments": SIGNS},
+            minutes=10,
+        ),
+        Study(
+            name="lenet-mnist-criteria",
+            title="Which weights to keep: tickets, and masks that are never trained",
+            task=tasks.LENET_MNIST,
+            changes=RACE,
+            options={
+                "treatments": ("ticket", "ticket, untrained", "constant, same signs, untrained")
+            },
+            axis="criterion",
+            variants={
+                name: Variant(options={"criterion": name})
+                for name in (
+                    "magnitude", "smallest", "large init", "small init",
+                    "large init large final", "small init small final", "magnitude increase",
+                    "movement", "random", "magnitude same sign", "magnitude increase same sign",
+                    "random same sign", "magnitude changed sign",
+                )
+            },
+            splits=("test",),
+            minutes=15,
+        ),
+        _supermask(
+            tasks.LENET_SUPERMASK,
+            recipe={"duration": "10000it"},
+            dense={"duration": "10000it"},
+        ),
+        _supermask(
+            tasks.CONV2_SUPERMASK,
+            dataset="cifar10-jpeg",
+            width=0.25,
+            replicates=3,
+            recipe={"duration": "1000it", "batch": 128, "every": "100it"},
+            dense=NARROW["recipe"],
+        ),
+        _edge_popup(
+            tasks.LENET_EDGE_POPUP,
+            widths=(0.3, 1, 2),
+            recipe={"duration": "2000it", "optimiser": SGD(1.0, 0.9, 1e-4), "every": "100it"},
+            dense={"duration": "2000it"},
+        ),
+        _edge_popup(
+            tasks.CONV2_EDGE_POPUP,
+            widths=(0.125, 0.25, 0.5),
+            dataset="cifar10-jpeg",
+            replicates=3,
+            recipe={
+                "duration": "800it",
+                "batch": 64,
+                "every": "100it",
+            },
+            dense=NARROW["recipe"] | {"duration": "800it"},
         ),
     )
 }  # fmt: skip

@@ -45,12 +45,12 @@ class Order:
         return self.slice(first * batch, (last - first) * batch).reshape(-1, batch)
 
 
-def dropout(
-    seeds: Sequence[int], copies: Sequence[int], iteration: int, layer: str
+def noise(
+    seeds: Sequence[int], copies: Sequence[int], purpose: str, iteration: int, layer: str
 ) -> list[Stream]:
-    """What each member draws from to leave out units of a layer at an iteration."""
+    """What each member draws from in a layer at an iteration."""
     return [
-        _noise(seed, number, "dropout", iteration, layer)
+        _noise(seed, number, purpose, iteration, layer)
         for seed, number in zip(seeds, copies, strict=True)
     ]
 

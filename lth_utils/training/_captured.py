@@ -25,9 +25,9 @@ WARM_UP = 3
 
 
 def takes(job: Job) -> bool:
-    """Whether the step of this training is captured or compiled. What dropout leaves out is drawn
+    """Whether the step of this training is captured or compiled. What noisy layers draw is drawn
     on the CPU at every step, which no recording can hold."""
-    if any(isinstance(layer, models.Dropout) for layer in job.model.modules()):
+    if any(isinstance(m, models.Noisy) and m.purpose for m in job.model.modules()):
         return False
     graph = job.device.type == "cuda" and os.environ.get("LTH_CAPTURE", "1") != "0"
     return graph or bool(_backend())

@@ -44,7 +44,7 @@ class Dense:
 
         self.kernels, self.job, self.rule, self.taken = _kernels, job, rule(job), 0
         self.order = Order(job.seeds[0], job.copies[0], len(job.data.train))
-        start = job.mask.apply(job.start)
+        start = job.beginning()
         self.dtype = next(iter(start.values())).dtype
         self.links = chain(job.model)
         self.layers = tuple(self._layer(link, start) for link in self.links)
@@ -70,6 +70,7 @@ class Dense:
             fill = F.pad(tensor, (0, inputs - fed, 0, rows - units)).flatten()
             return fill.contiguous().clone().numpy()
 
+        freezes = self.job.freezes and bool(self.job.frozen[f"{name}.weight"].any())
         weights = values(padded(weight))
         weights = weights._replace(gradient=np.zeros(k.ROWS * inputs, weights.value.dtype))
         empty = np.zeros(rows * self.width, weights.value.dtype)
@@ -83,6 +84,8 @@ class Dense:
             biases=values(F.pad(bias, (0, rows - units)).clone().numpy()),
             kept=padded(kept.to(torch.uint8)),
             masked=not bool(kept.all()),
+            freezes=freezes,
+            fixed=padded(weight) if freezes else weights.value[:0].copy(),
             outputs=empty,
             slopes=empty.copy(),
             seen=np.zeros(inputs * self.width, empty.dtype),

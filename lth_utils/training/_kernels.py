@@ -281,6 +281,10 @@ class Layer(NamedTuple):
     kept: np.ndarray
     """uint8, like the weights."""
     masked: bool
+    freezes: bool
+    """Whether some of the pruned weights are not zero."""
+    fixed: np.ndarray
+    """What pruned weights are, like the weights; empty if all are zero."""
     outputs: np.ndarray
     """(units, width), flat: what the layer puts out, an image a column."""
     slopes: np.ndarray
@@ -421,6 +425,7 @@ def _descend(layer, batch, width, rule, rate, steps):
     """Gradients of the layer's weights, eight rows at a time, and the step that they call for."""
     d, seen, inputs, wide = layer.slopes, layer.seen, np.uint64(layer.inputs), np.uint64(width)
     gradient, value, kept = layer.weights.gradient, layer.weights.value, layer.kept
+    fixed = layer.fixed
     nothing, real = spread(d.dtype.type(0)), d.dtype.type
     for unit in range(0, layer.units, ROWS):
         o = np.uint64(unit)
@@ -444,7 +449,11 @@ def _descend(layer, batch, width, rule, rate, steps):
             _put(gradient, _4 * inputs + i, inputs, s4, s5, s6, s7)
         first = o * inputs
         _update(layer.weights, first, ROWS * layer.inputs, gradient, rule, rate, steps)
-        if layer.masked:
+        if layer.freezes:
+            for k in range(np.uint64(ROWS) * inputs):
+                here, there = value[first + k], fixed[first + k]
+                value[first + k] = here if kept[first + k] else there
+        elif layer.masked:
             for k in range(np.uint64(ROWS) * inputs):
                 value[first + k] *= real(kept[first + k])
     if layer.biased:

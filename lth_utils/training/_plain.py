@@ -15,7 +15,7 @@ from lth_utils import models
 from lth_utils.datasets import Dataset, Split
 from lth_utils.models import Weights
 from lth_utils.training import _captured
-from lth_utils.training._batches import Order, augmentation, augmented, dropout
+from lth_utils.training._batches import Order, augmentation, augmented, noise
 
 if TYPE_CHECKING:
     from lth_utils.training._train import Job
@@ -26,15 +26,22 @@ class Plain:
 
     def __init__(self, job: Job):
         self.job, self.recipe, self.data = job, job.recipe, job.data
-        self.tensors = _Tensors(job.model, job.mask.apply(job.start))
+        self.tensors = _Tensors(job.model, job.beginning())
         # What keeps everything need not be multiplied in.
         self.masks = {
             name: self.tensors.arrange(name, kept.to(self.tensors.dtype))
             for name, kept in job.mask.items()
             if not kept.all()
         }
-        self.dropouts = {
-            n: layer for n, layer in job.model.named_modules() if isinstance(layer, models.Dropout)
+        self.frozen = {
+            name: (self.tensors.arrange(name, frozen), self.tensors[name].detach().clone())
+            for name, frozen in (job.frozen.items() if job.freezes else ())
+            if frozen.any()
+        }
+        self.noisy = {
+            name: layer
+            for name, layer in job.model.named_modules()
+            if isinstance(layer, models.Noisy) and layer.purpose
         }
         captured = _captured.takes(job)
         self.path = "captured" if captured else "plain"
@@ -55,8 +62,9 @@ class Plain:
             arguments = (self.job.seeds, self.job.copies, first, last, recipe.batch)
             draws = self._sent(augmentation(*arguments))
         for i, rate in enumerate(recipe.rates(first, last, images)):
-            for name, layer in self.dropouts.items():
-                layer.streams = dropout(self.job.seeds, self.job.copies, first + i, name)
+            for name, layer in self.noisy.items():
+                where = (self.job.seeds, self.job.copies, layer.purpose, first + i, name)
+                layer.streams = noise(*where)
             self.step(index[:, i], draws[i], rate)
 
     def _sent(self, draws) -> Tensor:
@@ -78,6 +86,8 @@ class Plain:
         with torch.no_grad():
             for name, kept in self.masks.items():
                 self.tensors[name].mul_(kept)
+            for name, (frozen, value) in self.frozen.items():
+                self.tensors[name].copy_(torch.where(frozen, value, self.tensors[name]))
 
     def _outputs(self, pictures: Tensor) -> Tensor:
         images = self.data.normalise(pictures, self.tensors.dtype)

@@ -32,10 +32,12 @@ is fast on one machine is not slow on another."""
 
 def takes(job: Job) -> bool:
     """Whether the sparse path trains this one network: a chain of linear layers and activations on
-    a CPU, in float32 or float64, without augmentation, that keeps less than :data:`BELOW`."""
+    a CPU, in float32 or float64, without augmentation, that keeps less than :data:`BELOW`. Weights
+    that are frozen cost as much as others, so where there are any it does not."""
     return (
         os.environ.get("LTH_SPARSE", "1") != "0"
         and is_for_chains(job)
+        and not job.freezes
         and job.mask.density.item() < BELOW
     )
 

@@ -60,11 +60,14 @@ def train(
     progress: Callable[[int], None] | None = None,
     threads: int | None = None,
     checkpoints: Sequence[Checkpoint] | None = None,
+    frozen: Mask | None = None,
 ) -> Run:
     """Train R members of a network, each with its own weights, mask and order of the data.
 
     Training continues the recipe at ``begin``: its rate schedule and its order of the data.
-    Momentum starts at zero. A pruned weight is zero at the start and after every step.
+    Momentum starts at zero. A pruned weight is zero at the start and after every step, unless it
+    is frozen: then it keeps the value that it has in ``start``, acts in the network and never
+    moves.
 
     Args:
         model: the network, used as a function; its own weights play no part.
@@ -85,13 +88,16 @@ def train(
             all that PyTorch has.
         checkpoints: one for each member. What they hold is taken up where it was left, to the
             bit; once a minute, and when training is interrupted, they are written.
+        frozen: which of the pruned weights each member freezes; none by default.
 
     Raises:
-        InputError: weights, mask, seeds and steps do not fit each other.
+        InputError: weights, masks, seeds and steps do not fit each other, or a weight is both kept
+            and frozen.
     """
     members, images = len(seeds), len(data.train)
     models.check_weights(model, start)
-    mask.check({n: tuple(start[n].shape[1:]) for n in models.prunable(model)}, members)
+    for given in (mask, frozen) if frozen is not None else (mask,):
+        given.check({n: tuple(start[n].shape[1:]) for n in models.prunable(model)}, members)
     if len(next(iter(start.values()))) != members:
         raise InputError(
             f"There are {members} seeds for {len(next(iter(start.values())))} sets of weights."
@@ -111,10 +117,16 @@ def train(
         raise unknown("split", strange[0], ("train", "val", "test"))
 
     device = data.train.images.device
+    mask, frozen = mask.to(device), None if frozen is None else frozen.to(device)
+    if frozen is not None and (mask & frozen).kept.any():
+        raise InputError(
+            "Only a pruned weight can be frozen, and some are kept by the mask; leave those out, "
+            "as in frozen & ~mask."
+        )
     job = Job(
         model=model,
         start={n: w.detach().to(device) for n, w in start.items()},
-        mask=mask.to(device),
+        mask=mask,
         data=data,
         recipe=recipe,
         seeds=tuple(seeds),
@@ -124,6 +136,7 @@ def train(
         kept_at=tuple(kept_at),
         report=tuple(report),
         locate=locate,
+        frozen=frozen,
     )
     # On a CPU every network is one thread's work. No product is then cut in pieces, the members
     # need not wait for each other, and none depends on how many others there are. A GPU is filled
@@ -152,10 +165,21 @@ class Job:
     kept_at: tuple[int, ...]
     report: tuple[str, ...]
     locate: Callable[[Step | str | int], int]
+    frozen: Mask | None = None
 
     @property
     def device(self) -> torch.device:
         return self.data.train.images.device
+
+    @property
+    def freezes(self) -> bool:
+        """Whether any weight is frozen."""
+        return self.frozen is not None and bool(self.frozen.kept.any())
+
+    def beginning(self) -> Weights:
+        """The weights that training starts from: zero where pruned and not frozen."""
+        acting = self.mask | self.frozen if self.freezes else self.mask
+        return acting.apply(self.start)
 
     def member(self, i: int) -> Job:
         """The training of one member alone."""
@@ -164,6 +188,7 @@ class Job:
             model=copy.deepcopy(self.model),  # its mode changes as it trains and is looked at
             start={name: w[i : i + 1] for name, w in self.start.items()},
             mask=self.mask.member(i),
+            frozen=None if self.frozen is None else self.frozen.member(i),
             seeds=self.seeds[i : i + 1],
             copies=self.copies[i : i + 1],
         )

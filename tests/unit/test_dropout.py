@@ -16,7 +16,7 @@ from lth_utils.randomness import stream
 from lth_utils.recipes import SGD, Adam, Recipe
 from lth_utils.store import Store
 from lth_utils.training import _captured, _plain, _train, train
-from lth_utils.training._batches import dropout
+from lth_utils.training._batches import noise
 
 SEEDS = [0, 1, 2]
 RATE = 0.4
@@ -95,7 +95,7 @@ def test_the_members_of_a_population_leave_out_what_each_would_alone(net):
 
     def outputs(members):
         for name, dropped in dropouts.items():
-            dropped.streams = dropout(members, [0] * len(members), 7, name)
+            dropped.streams = noise(members, [0] * len(members), "dropout", 7, name)
         mine = {n: w[members] for n, w in weights.items()}
         return models.forward(net, mine, images, training=True)
 
@@ -115,7 +115,7 @@ def test_nothing_is_left_out_in_evaluation(net, toy):
     one_by_one = torch.stack([models.to_module(plain, weights, r)(images) for r in range(3)])
     for name, dropped in net.named_modules():
         if isinstance(dropped, Dropout):
-            dropped.streams = dropout(SEEDS, [0] * 3, 0, name)  # left over: not to be used
+            dropped.streams = noise(SEEDS, [0] * 3, "dropout", 0, name)  # left over: not to be used
     assert torch.equal(models.forward(net, weights, images), one_by_one)
     assert all(len(m.streams) == 3 for m in net.modules() if isinstance(m, Dropout))
     loss, accuracy = _plain.evaluate(net, weights, toy, toy.test)
@@ -157,7 +157,7 @@ def test_the_same_seed_starts_from_the_same_weights_with_dropout_and_without(net
 
 
 def kept(seed, copy=0, iteration=3, where="dropout1", n=1000):
-    [draws] = dropout([seed], [copy], iteration, where)
+    [draws] = noise([seed], [copy], "dropout", iteration, where)
     return draws.uniform(n) >= 0.5
 
 
@@ -197,11 +197,11 @@ def test_training_asks_once_for_each_member_copy_iteration_and_layer(what, monke
     """A draw that forgets the copy, or that begins again with every stretch."""
     asked = []
 
-    def counted(seeds, copies, iteration, layer):
+    def counted(seeds, copies, purpose, iteration, layer):
         asked.extend((s, c, iteration, layer) for s, c in zip(seeds, copies, strict=True))
-        return dropout(seeds, copies, iteration, layer)
+        return noise(seeds, copies, purpose, iteration, layer)
 
-    monkeypatch.setattr(_plain, "dropout", counted)
+    monkeypatch.setattr(_plain, "noise", counted)
     train(*what, SEEDS, begin="9it", copies=[0, 5, 2])
     layers = ("dropout1", "dropout2")
     members = zip(SEEDS, (0, 5, 2), strict=True)

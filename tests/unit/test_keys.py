@@ -192,6 +192,30 @@ PINNED = {
     ("lenet-mnist1d", "smoke"): ("78966e3d63a2f3eb", "5726f00f3cce95b5"),
     ("lenet-mnist1d", "live"): ("a1a3efb6c0ac2e12", "b1242bde9973beb6"),
     ("lenet-mnist1d", "paper"): ("e6e862ec1a9a4d56", "5dd73e2f5badb0d7"),
+    ("lenet-supermask", "smoke"): ("479395200d7c5bc4", "c79ccde696c747cb"),
+    ("lenet-supermask", "live"): ("55d34ccd35d5d5e9", "011a935f53dc18aa"),
+    ("lenet-supermask", "paper"): ("8c54cdf54dc14756", "d4c7e1e7d58f1d39"),
+    ("lenet-edge-popup", "smoke"): ("72266d64980544b9", "7dcc3fa7b08edc7b"),
+    ("lenet-edge-popup", "live"): ("a6d14a299a109598", "0a28e604c66f44cd"),
+    ("lenet-edge-popup", "paper"): ("6abe65ff3e314a44", "3449620cebec1ef5"),
+    ("conv-2-supermask", "smoke"): ("d5a82914a9dc6969", "a60618c9cc790bdd"),
+    ("conv-2-supermask", "live"): ("803167333c52f48f", "7d45d6a2414465d4"),
+    ("conv-2-supermask", "paper"): ("839ce7d8e99a4b2a", "37d54d95e116b163"),
+    ("conv-4-supermask", "smoke"): ("8f1f1156f5a63870", "7c98d875b9d527de"),
+    ("conv-4-supermask", "live"): ("2dbcf494a8f85426", "5fa70fb12651b0c2"),
+    ("conv-4-supermask", "paper"): ("8543ee5df35f4a99", "f9db0903b733e86e"),
+    ("conv-6-supermask", "smoke"): ("522562e717a730c2", "5a2aef9df47c8489"),
+    ("conv-6-supermask", "live"): ("356ad21635fded3d", "2fd278a1568c869c"),
+    ("conv-6-supermask", "paper"): ("6fb1d8e5dc19d475", "d71697ead041200b"),
+    ("conv-2-edge-popup", "smoke"): ("2bdd1ee0c447eb90", "73f83d0ced6d2fbb"),
+    ("conv-2-edge-popup", "live"): ("bb2b62173a807414", "4f85b9eed415cb38"),
+    ("conv-2-edge-popup", "paper"): ("9aabf31e84056310", "817798ae24cf8a66"),
+    ("conv-4-edge-popup", "smoke"): ("247d909ff979690b", "281c2eef11bc71d5"),
+    ("conv-4-edge-popup", "live"): ("ad3f2a84d622190f", "f6fab063b8fffc35"),
+    ("conv-4-edge-popup", "paper"): ("de7e312010d3ec4a", "1be950c1064a4922"),
+    ("conv-6-edge-popup", "smoke"): ("e591ac761288e4a0", "b54b9888bb2a71fe"),
+    ("conv-6-edge-popup", "live"): ("ca715490ef80876c", "6fd2c2e837da5b0e"),
+    ("conv-6-edge-popup", "paper"): ("96e23a38774538b5", "f3bcb00353441fdc"),
 }
 
 
@@ -203,11 +227,16 @@ def test_the_keys_of_published_tasks_never_change(name, scale, toy, tmp_path):
     # Instead of what this machine happens to have.
     task.__dict__["data"] = replace(toy, name=task.dataset, fingerprint="f" * 64)
     task.__dict__["model"] = models.build(task.network, (1, 28, 28), 10, task.width)
-    treatments = ("ticket", "reinit", "random mask")
-    design = _Design.of(task, None, None, "1%", treatments, "magnitude", None, None)
-    bench = Bench(task, design.seeds, design.settings, Store(tmp_path), None, None)
-    keys = bench.keys(design.plan, design.rewind)
-    first, last = keys[0, "dense", 0], keys[task.levels, "random mask", task.seeds[-1]]
+    if task.supermask:
+        bench = Bench(task, task.seeds, {}, Store(tmp_path), None, None)
+        keys = list(bench.keys({0: ["supermask"]}, None).values())
+        first, last = keys[0], keys[-1]
+    else:
+        treatments = ("ticket", "reinit", "random mask")
+        design = _Design.of(task, None, None, "1%", treatments, "magnitude", None, None)
+        bench = Bench(task, design.seeds, design.settings, Store(tmp_path), None, None)
+        keys = bench.keys(design.plan, design.rewind)
+        first, last = keys[0, "dense", 0], keys[task.levels, "random mask", task.seeds[-1]]
     assert (first[:16], last[:16]) == PINNED[name, scale]
 
 

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lth_utils import plots, studies
-from lth_utils.controls import TREATMENTS
+from lth_utils.controls import MODIFIERS, TREATMENTS
 from lth_utils.errors import InputError
 from lth_utils.pruning import CRITERIA
 from lth_utils.studies import STUDIES
@@ -158,6 +158,26 @@ def test_criteria_and_ways_can_be_told_apart_without_colour():
         those = [name for name in ways if name.startswith(kind)]
         assert len({(plots.LINES.get(n, "-"), plots.MARKERS[n]) for n in those}) == len(those)
         assert len({round(sum(plots.COLOURS[n]), 1) for n in those}) == len(those)
+
+
+def test_a_treatment_with_modifiers_has_its_own_colour_and_the_line_of_its_signs(made_up):
+    names = ("ticket", "reinit", "reinit, same signs", "ticket, random signs", "constant, frozen")
+    ax = plots.levels(made_up({(n, i): [96.0] for n in ("dense", *names) for i in (n != "dense",)}))
+    drawn = {name: line(ax, name)[2] for name in names}
+    for name, each in drawn.items():
+        assert each.get_color() == plots.COLOURS[name.split(", ")[0]]
+    assert [each.get_linestyle() for each in drawn.values()] == ["-", "--", "-", "--", "--"]
+    assert drawn["constant, frozen"].get_marker() == plots.MARKERS["frozen"]
+
+
+@pytest.mark.parametrize("base", TREATMENTS)
+def test_treatments_of_one_colour_can_be_told_apart(base):
+    names = [base, f"{base}, same signs", f"{base}, random signs"]
+    lines = {plots.look(name).line for name in names}
+    assert lines == {"-", "--"}
+    frozen = [f"{base}, {m}" for m in MODIFIERS if m.startswith("frozen")]
+    assert len({plots.look(name).marker for name in frozen}) == len(frozen) == 4
+    assert {plots.look(name).colour for name in (*names, *frozen)} == {plots.COLOURS[base]}
 
 
 def test_one_replicate_can_be_drawn(made_up):

@@ -328,3 +328,97 @@ def test_all_or_nothing_can_go():
     assert kept(magnitude(ENDED, ONE, 0)) == list(range(6))
     assert kept(magnitude(ENDED, ONE, 1.0)) == []
     assert kept(magnitude(ENDED, ~ONE, 0.5)) == []
+
+
+# Zhou et al.'s criteria ---------------------------------------------------------------------------
+
+ZHOU = {
+    "magnitude": lambda i, f: f.abs(),
+    "smallest": lambda i, f: -f.abs(),
+    "large init": lambda i, f: i.abs(),
+    "small init": lambda i, f: -i.abs(),
+    "magnitude increase": lambda i, f: f.abs() - i.abs(),
+    "movement": lambda i, f: (f - i).abs(),
+}
+SIGNED = {
+    "magnitude same sign": lambda i, f: f.abs(),
+    "movement same sign": lambda i, f: (f - i).abs(),
+    "magnitude increase same sign": lambda i, f: f.abs() - i.abs(),
+}
+EVERY = Mask.dense(SHAPES, 2)
+
+
+def kept_of(name, fraction=0.6, mask=EVERY):
+    initial, final = drawn(1), drawn(2)
+    return initial, final, CRITERIA[name](final, mask, fraction, start=initial, seeds=[0, 1])
+
+
+@pytest.mark.parametrize("name", ZHOU)
+def test_zhous_criteria_are_what_the_paper_defines(name):
+    initial, final, found = kept_of(name)
+    assert found == prune({n: ZHOU[name](initial[n], final[n]) for n in SHAPES}, EVERY, 0.6)
+
+
+@pytest.mark.parametrize("name", [*SIGNED, "random same sign"])
+def test_a_weight_that_changed_its_sign_outlives_none_that_kept_it(name):
+    initial, final, found = kept_of(name, 0.7)
+    for layer in SHAPES:
+        same = initial[layer].sign() == final[layer].sign()
+        assert 0.3 < same.double().mean() < 0.7
+        if name != "magnitude increase same sign":  # there, one that shrank a lot goes first
+            assert not (found[layer] & ~same).any()
+        if name in SIGNED:  # among those that kept it, the ranking is that without the sign
+            score = SIGNED[name](initial[layer], final[layer])
+            for member in range(2):
+                s = same[member]
+                stays, goes = (score[member][s & k] for k in (found[layer][member],
+                                                              ~found[layer][member]))  # fmt: skip
+                assert stays.min() > goes.max()
+
+
+def test_a_weight_that_changed_its_sign_lost_more_than_it_had():
+    """Magnitude increase along the initial sign: from 1 to -3 is no growth."""
+    start, end = values(1.0, -1.0, 1.0, 2.0, -2.0, 0.1), values(-3.0, 3.0, 2.0, 1.9, -2.5, -0.1)
+    found = CRITERIA["magnitude increase same sign"](end, ONE, 0.5, start=start)
+    assert kept(found) == [2, 3, 4]
+
+
+def test_the_control_keeps_those_that_changed_their_sign():
+    initial, final, found = kept_of("magnitude changed sign", 0.7)
+    assert all((initial[n].sign() != final[n].sign())[found[n]].all() for n in SHAPES)
+    assert all((a != b).any() for a, b in zip(
+        kept_of("magnitude same sign", 0.7)[2].values(), found.values(), strict=True))  # fmt: skip
+
+
+@pytest.mark.parametrize("large", [True, False])
+def test_began_and_ended_large_whatever_the_scale_of_training(large):
+    name = "large init large final" if large else "small init small final"
+    initial, final, found = kept_of(name)
+    for layer in SHAPES:
+        i, f = initial[layer].abs(), final[layer].abs()
+        i, f = (w / w.flatten(1).mean(1).view(2, 1, 1) for w in (i, f))
+        score = torch.minimum(i, f) if large else -torch.maximum(i, f)
+        for member in range(2):
+            k = found[layer][member]
+            assert score[member][k].min() > score[member][~k].max()
+    longer = {n: 7 * w for n, w in final.items()}
+    assert CRITERIA[name](longer, EVERY, 0.6, start=initial) == found
+
+
+def test_the_scale_is_of_the_weights_that_are_still_kept_of_each_member():
+    """What was pruned before must not weigh in, nor another member."""
+    name = "large init large final"
+    initial, final, found = kept_of(name)
+    again = CRITERIA[name](final, found, 0.5, start=initial)
+    other = {n: torch.where(found[n], w, 100 * w) for n, w in final.items()}
+    assert CRITERIA[name](other, found, 0.5, start=initial) == again
+    alone = CRITERIA[name]({n: w[1:] for n, w in final.items()}, found.member(1), 0.5,
+                           start={n: w[1:] for n, w in initial.items()})  # fmt: skip
+    assert alone == again.member(1)
+
+
+def test_a_layer_that_is_all_zero_is_no_divergence():
+    zero = {n: torch.zeros_like(w) for n, w in drawn().items()}
+    for name in ("large init large final", "small init small final"):
+        found = CRITERIA[name](zero, EVERY, 0.5, start=drawn())
+        assert (found.density < 0.55).all()

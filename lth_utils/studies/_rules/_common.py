@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from lth_utils.studies._intervals import paired
@@ -33,6 +35,15 @@ def sparsest_unbroken(rows: pd.DataFrame, good: pd.Series) -> pd.Series:
     run = good.to_numpy()[first:]
     last = first + (len(run) if run.all() else int(run.argmin())) - 1
     return rows.iloc[last]
+
+
+def nearest_levels(density: pd.Series, wanted: Sequence[float]) -> list[int] | None:
+    """The levels, by which ``density`` is indexed, nearest to some densities on a logarithmic axis;
+    None where one serves for two of them, or the sparsest is not nearly reached."""
+    levels = [np.log(density / at).abs().idxmin() for at in wanted]
+    if len(set(levels)) < len(wanted) or density.min() > 1.5 * min(wanted):
+        return None
+    return levels
 
 
 def finding_at(verdict: str, row: pd.Series, what: str) -> Finding:

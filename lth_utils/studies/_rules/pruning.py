@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 
 from lth_utils.studies._intervals import measure, paired
-from lth_utils.studies._rules._common import Finding, finding_at, sparsest_unbroken, verdict_of
+from lth_utils.studies._rules._common import (
+    Finding,
+    finding_at,
+    nearest_levels,
+    sparsest_unbroken,
+    verdict_of,
+)
 
 RACED_AT = (0.25, 0.07, 0.02)
 """C05 speaks of the recorded densities nearest to these."""
@@ -43,9 +48,8 @@ def magnitude_among_best(table: pd.DataFrame, margin: float) -> Finding | None:
         for name in [*rivals, "random"]
     }
     sparse = against["random"].density.drop(0)
-    # Nearest on a logarithmic axis, as the densities are drawn.
-    levels = [np.log(sparse / at).abs().idxmin() for at in RACED_AT]
-    if len(set(levels)) < len(RACED_AT) or sparse.min() > 1.5 * min(RACED_AT):
+    levels = nearest_levels(sparse, RACED_AT)
+    if levels is None:
         return None
     stands, strongest = [], []
     for level in levels:
