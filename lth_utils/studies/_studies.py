@@ -160,8 +160,13 @@ def _dropout(task: Task, **changes) -> Study:
     )
 
 
-def _supermask(task: Task, **changes) -> Study:
-    made_of = {"initial weights": False, "constants": True}
+WAYS = ("initial weights", "initial weights, rescaled", "constants", "constants, rescaled")
+"""What masks are trained over: the initial weights or constants, and whether layers are rescaled
+by weights ÷ weights kept."""
+
+
+def _supermask(task: Task, ways: Sequence[str] = WAYS, **changes) -> Study:
+    rules = {way: {"constant": "constants" in way, "rescale": "rescaled" in way} for way in ways}
     return Study(
         name=task.name,
         title=f"Masks trained over weights that are not: {task.title}",
@@ -169,13 +174,7 @@ def _supermask(task: Task, **changes) -> Study:
         changes=changes,
         procedure="supermasks",
         axis="masked",
-        variants={
-            f"{weights}{', rescaled' if rescale else ''}": Variant(
-                {"supermask": {"constant": constant, "rescale": rescale}}
-            )
-            for weights, constant in made_of.items()
-            for rescale in (False, True)
-        },
+        variants={way: Variant({"supermask": rule}) for way, rule in rules.items()},
         minutes=15,
     )
 
@@ -418,13 +417,17 @@ STUDIES = {
             recipe={"duration": "10000it"},
             dense={"duration": "10000it"},
         ),
-        _supermask(
-            tasks.CONV2_SUPERMASK,
-            dataset="cifar10-jpeg",
-            width=0.25,
-            replicates=3,
-            recipe={"duration": "1000it", "batch": 128, "every": "100it"},
-            dense=NARROW["recipe"],
+        *(
+            _supermask(
+                task,
+                ways=(WAYS[0], WAYS[-1]),
+                dataset="cifar10-jpeg",
+                width=0.125,
+                replicates=3,
+                recipe={"duration": "800it", "batch": 64, "every": "100it"},
+                dense=NARROW["recipe"] | {"duration": "800it"},
+            )
+            for task in (tasks.CONV2_SUPERMASK, tasks.CONV4_SUPERMASK, tasks.CONV6_SUPERMASK)
         ),
         _edge_popup(
             tasks.LENET_EDGE_POPUP,
@@ -437,12 +440,8 @@ STUDIES = {
             widths=(0.125, 0.25, 0.5),
             dataset="cifar10-jpeg",
             replicates=3,
-            recipe={
-                "duration": "800it",
-                "batch": 64,
-                "every": "100it",
-            },
-            dense=NARROW["recipe"] | {"duration": "800it"},
+            recipe={"duration": "600it", "batch": 64, "every": "100it"},
+            dense=NARROW["recipe"] | {"duration": "600it"},
         ),
     )
 }  # fmt: skip

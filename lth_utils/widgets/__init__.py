@@ -9,7 +9,11 @@ what is shown.
 from lth_utils.widgets._figure import Figure
 from lth_utils.widgets._levels import levels
 from lth_utils.widgets._masks import masks
+from lth_utils.widgets._matrix import matrix
 from lth_utils.widgets._playground import playground
 from lth_utils.widgets._quiz import Quiz, quiz
+from lth_utils.widgets._supermask import supermask
 
-__all__ = ["Figure", "Quiz", "levels", "masks", "playground", "quiz"]
+__all__ = [
+    "Figure", "Quiz", "levels", "masks", "matrix", "playground", "quiz", "supermask",
+]  # fmt: skip
