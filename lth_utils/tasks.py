@@ -371,8 +371,8 @@ def _edge_popup(task: Task, live: Mapping) -> Task:
 
 
 LENET_SUPERMASK = _bernoulli(LENET_MNIST, live={"duration": "400it", "every": "50it"})
-"""Supermasks of LeNet-300-100 on MNIST (Zhou et al., 2019): what is trained are the masks, and for
-comparison, by recipe ``dense``, the weights. The paper does not print how long; this is ours."""
+"""Supermasks of LeNet-300-100 on MNIST, after Zhou et al. (2019). Masks are trained, and for
+comparison, by recipe ``dense``, the weights. Length and first score are ours."""
 
 LENET_EDGE_POPUP = _edge_popup(LENET_MNIST, live={"duration": "300it", "every": "50it"})
 """Edge-popup in LeNet-300-100 on MNIST, with the recipe of Ramanujan et al. (2020)."""

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from lth_utils.errors import look_up
-from lth_utils.models._masked import Masked
+from lth_utils.models._masked import Masked, Rule
 from lth_utils.models._networks import (
     VGG,
     Conv,
@@ -44,9 +44,9 @@ from lth_utils.models._weights import (
 
 __all__ = [
     "NETWORKS", "STACKED", "VGG", "Conv", "Dropout", "LeNet", "Masked", "Noisy", "ResNet",
-    "ResNet50", "Shortcut", "add_dropout", "build", "check_weights", "dense_mask", "forward",
-    "from_module", "glorot_normal", "initialise", "is_stackable", "kaiming_normal", "prunable",
-    "shapes", "to_module", "trainable",
+    "ResNet50", "Rule", "Shortcut", "add_dropout", "build", "check_weights", "dense_mask",
+    "forward", "from_module", "glorot_normal", "initialise", "is_stackable", "kaiming_normal",
+    "prunable", "shapes", "to_module", "trainable",
 ]  # fmt: skip
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {

@@ -60,6 +60,7 @@ class Masked(Noisy):
         return self._layer[0]
 
     def forward(self, x: Tensor) -> Tensor:
+        """What the layer makes of ``x`` (B, \\*) under a mask of its scores."""
         draws = None
         if self.training and self.purpose:
             shape = self.scores.shape

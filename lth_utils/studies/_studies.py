@@ -27,6 +27,10 @@ PROCEDURES = {
     "imp": Procedure(lottery.imp, lottery.predict),
     "supermasks": Procedure(supermasks.learn, supermasks.predict),
 }
+"""What a study may do with its task, by name.
+
+:meta hide-value:
+"""
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ class Study:
         changes: what was changed from the paper's settings, by attribute; recorded with the
             result, so that every figure can say it.
         options: passed on to the procedure.
-        procedure: what is done with the task, one of :data:`PROCEDURES`.
+        procedure: what is done with the task, one of :data:`.PROCEDURES`.
         axis: what the variants differ in; the table has a column of that name.
         variants: the runs that are compared, by name; without any there is one run.
         splits: which splits the table keeps.
@@ -416,6 +420,20 @@ STUDIES = {
             tasks.LENET_SUPERMASK,
             recipe={"duration": "10000it"},
             dense={"duration": "10000it"},
+        ),
+        Study(
+            name="lenet-supermask-starts",
+            title="Where the scores of masks start: LeNet-300-100",
+            task=tasks.LENET_SUPERMASK,
+            changes={
+                "recipe": {"duration": "4000it"},
+                "supermask": {"constant": False, "rescale": False},
+                "dense": None,
+            },
+            procedure="supermasks",
+            axis="start",
+            variants={str(start): Variant({"supermask": {"start": start}}) for start in (0, 1, 2, 3)},
+            minutes=10,
         ),
         *(
             _supermask(

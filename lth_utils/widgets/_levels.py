@@ -12,6 +12,9 @@ from lth_utils import plots, studies
 from lth_utils.errors import unknown
 from lth_utils.widgets._figure import Figure, source
 
+DASHES = {"-": "", "--": "7 4", "-.": "8 3 2 3", ":": "2 3"}
+"""The line styles of :mod:`lth_utils.plots`, for what is drawn in a page."""
+
 
 class _Levels(Figure):
     _esm = source("shared.js", "levels.js")
@@ -84,8 +87,9 @@ def levels(
         "treatments": [
             {
                 "name": str(name),
-                "colour": to_hex(plots.COLOURS[name] if name in plots.COLOURS else next(spare)),
-                "marker": plots.MARKERS.get(name, "o"),
+                "colour": to_hex(plots.look(name).colour or next(spare)),
+                "marker": plots.look(name).marker,
+                "dash": DASHES[plots.look(name).line],
                 "points": points((sparse if shared else means)[lambda t, n=name: t[by] == n]),
             }
             for name in names

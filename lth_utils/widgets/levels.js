@@ -106,7 +106,7 @@ function render({ model, el }) {
   const curve = (line, x, y) => draw("g", { "data-treatment": line.name },
     draw("polyline", {
       points: path(line).map((p) => [x(p.remaining), y(p.mean)]).join(" "),
-      fill: "none", stroke: line.colour, "stroke-width": 2,
+      fill: "none", stroke: line.colour, "stroke-width": 2, "stroke-dasharray": line.dash || null,
     }),
     ...path(line).map((p) => symbol(line, x(p.remaining), y(p.mean))));
 
@@ -200,7 +200,7 @@ const symbol = (line, x, y) => draw("path", { d: MARKERS[line.marker], fill: lin
 
 /** How a line looks, beside its name. */
 function key(line) {
-  const dash = line.marker ? {} : { "stroke-dasharray": "6 4" };
+  const dash = { "stroke-dasharray": line.marker ? line.dash || null : "6 4" };
   return draw("svg", { width: 30, height: 14, "aria-hidden": "true" },
     draw("line", { x1: 0, x2: 30, y1: 7, y2: 7, stroke: line.colour, "stroke-width": 2, ...dash }),
     line.marker ? symbol(line, 15, 7) : null);
