@@ -87,9 +87,10 @@ def list_tasks() -> None:
 
     for task in TASKS.values():
         live = task.at("live")
-        print(f"{task.name:15} {task.title} on {task.dataset}, {task.recipe.duration}, "
-              f"{task.levels} levels, {task.replicates} replicates")  # fmt: skip
-        print(f"{'':15} at live scale: {live.recipe.duration}, {live.levels} levels, "
+        what = "{} levels" if task.supermask is None else "masks trained, weights not"
+        print(f"{task.name:18} {task.title} on {task.dataset}, {task.recipe.duration}, "
+              f"{what.format(task.levels)}, {task.replicates} replicates")  # fmt: skip
+        print(f"{'':18} at live scale: {live.recipe.duration}, {what.format(live.levels)}, "
               f"{live.replicates} replicates")  # fmt: skip
 
 
@@ -121,29 +122,35 @@ def fetch(
     print(f"{name} is in {fetch(name, into)}")
 
 
-# Pruning ------------------------------------------------------------------------------------------
+# Pruning, and training masks ----------------------------------------------------------------------
+
+TaskName = Annotated[str, typer.Argument(metavar="TASK", help="A name that `lth tasks` lists.")]
+Replicates = Annotated[int | None, typer.Option(help="How many seeds; the task's by default.")]
+Scale = Annotated[
+    str | None,
+    typer.Option(help="smoke (seconds), live (a minute on two cores) or paper (wants a GPU)."),
+]
+Out = Annotated[
+    Path | None, typer.Option(help="Folder for the results; runs/TASK-SCALE by default.")
+]
+Yes = Annotated[bool, typer.Option("--yes", help="Start long runs without asking.")]
 
 
 @app.command()
 @_resumable()
 def imp(
-    task: Annotated[str, typer.Argument(help="A name that `lth tasks` lists.")],
+    task: TaskName,
     levels: Annotated[
         int | None, typer.Option(help="How many times to prune; the task's by default.")
     ] = None,
-    replicates: Annotated[
-        int | None, typer.Option(help="How many seeds; the task's by default.")
-    ] = None,
-    scale: Annotated[
-        str | None,
-        typer.Option(help="smoke (seconds), live (a minute on two cores) or paper (wants a GPU)."),
-    ] = None,
+    replicates: Replicates = None,
+    scale: Scale = None,
     rewind: Annotated[str, typer.Option(help="Step to rewind to: 500it, 3ep or 1%.")] = "0it",
     treatment: Annotated[
         list[str] | None,
         typer.Option(
-            help="What to train at each level; repeat it. The first one is pruned further. "
-            "By default ticket, reinit and random mask."
+            help='What to train at each level, as in "reinit, same signs"; repeat it. The first '
+            "one is pruned further. By default ticket, reinit and random mask."
         ),
     ] = None,
     criterion: Annotated[str, typer.Option(help="What decides which weights go.")] = "magnitude",
@@ -152,13 +159,11 @@ def imp(
         typer.Option(help="Share of the remaining weights that a level removes, in every layer."),
     ] = None,
     scope: Annotated[str | None, typer.Option(help="layer or global.")] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for the results; runs/TASK-SCALE by default.")
-    ] = None,
+    out: Out = None,
     runs: Runs = None,
     workers: Workers = None,
     cluster: Cluster = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Start long runs without asking.")] = False,
+    yes: Yes = False,
 ) -> None:
     """Find tickets by iterative pruning, and train each beside its controls.
 
@@ -168,7 +173,64 @@ def imp(
 
     For example:  lth imp lenet-mnist --levels 8 --replicates 3 --scale live
     """
-    from lth_utils import lottery, tasks
+    from lth_utils import lottery
+
+    options = {
+        "levels": levels,
+        "rewind": rewind,
+        "treatments": treatment or ["ticket", "reinit", "random mask"],
+        "criterion": criterion,
+        "fractions": fraction,
+        "scope": scope,
+    }
+    where = replicates, scale, out, runs, workers, cluster, yes
+    _run(task, lottery.imp, lottery.predict, options, *where)
+
+
+@app.command()
+@_resumable()
+def supermask(
+    task: TaskName,
+    density: Annotated[
+        list[float] | None,
+        typer.Option(help="Share of the weights to keep, for edge-popup; repeat it."),
+    ] = None,
+    replicates: Replicates = None,
+    scale: Scale = None,
+    out: Out = None,
+    runs: Runs = None,
+    workers: Workers = None,
+    cluster: Cluster = None,
+    yes: Yes = False,
+) -> None:
+    """Train masks over weights that stay random, beside random masks and the trained network.
+
+    Prints test accuracy at the early stop as mean and 95% interval over replicates, and writes
+    table.csv, curves.csv and masks.safetensors. It goes on where it stopped, as `lth imp` does.
+
+    For example:  lth supermask lenet-edge-popup --density 0.5 --density 0.1 --scale live
+    """
+    from lth_utils import supermasks
+
+    where = replicates, scale, out, runs, workers, cluster, yes
+    _run(task, supermasks.learn, supermasks.predict, {"densities": density or None}, *where)
+
+
+def _run(
+    task: str,
+    procedure: Callable,
+    predict: Callable[..., float],
+    options: dict,
+    replicates: int | None,
+    scale: str | None,
+    out: Path | None,
+    runs: Path | None,
+    workers: int | None,
+    cluster: str | None,
+    yes: bool,
+) -> None:
+    """Do with a task what a procedure does, and show and write what it gives."""
+    from lth_utils import tasks
     from lth_utils.errors import InputError
     from lth_utils.store import Store
 
@@ -177,21 +239,12 @@ def imp(
         raise InputError(f"The number of replicates is 1 or more; got {replicates}.")
     out = out or Path("runs") / f"{task}-{chosen.scale}"
     _writable(out)
-    treatments = treatment or ["ticket", "reinit", "random mask"]
-    options = {
-        "levels": levels,
-        "seeds": range(replicates) if replicates else None,
-        "rewind": rewind,
-        "treatments": treatments,
-        "criterion": criterion,
-        "fractions": fraction,
-        "scope": scope,
-        "store": Store(runs),
-    }
+    seeds = range(replicates) if replicates else None
+    options = {**options, "seeds": seeds, "store": Store(runs)}
     print(chosen.describe().replace("\n", " "), flush=True)
     with _executor(workers, cluster) as executor:
-        _agree(lambda: lottery.predict(chosen, **options), yes)
-        result = lottery.imp(chosen, executor=executor, **options)
+        _agree(lambda: predict(chosen, **options), yes)
+        result = procedure(chosen, executor=executor, **options)
     _show(result.table)
     print(f"\n{result.seconds:.0f} s of training. Written:")
     for path in result.save(out):

@@ -5,7 +5,7 @@ controls, on the same seeds. What it trains is kept in a store, unit by unit; it
 here, by other processes or on other machines.
 """
 
-from lth_utils.lottery._imp import Lottery, Ticket, bar, imp, predict
+from lth_utils.lottery._imp import Lottery, Ticket, bar, imp, predict, stopped
 from lth_utils.lottery._units import TABLE, Bench
 
-__all__ = ["TABLE", "Bench", "Lottery", "Ticket", "bar", "imp", "predict"]
+__all__ = ["TABLE", "Bench", "Lottery", "Ticket", "bar", "imp", "predict", "stopped"]

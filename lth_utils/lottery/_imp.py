@@ -140,10 +140,7 @@ def imp(
         try:
             tickets = _search(design, bench)
         except KeyboardInterrupt as stop:
-            stop.add_note(
-                f"Stopped: {bench.done} of {trainings} trainings are finished and stored in "
-                f"{store.root}. The same again goes on from there."
-            )
+            stop.add_note(stopped(bench.done, trainings, store))
             raise
     everything = bench.table()
     during = everything.moment == "during"
@@ -332,3 +329,11 @@ def bar(progress: bool | None) -> dict:
     if progress is None:
         progress = os.environ.get("LTH_PROGRESS", "1") != "0"
     return {"disable": not progress, "unit": "it", "unit_scale": True, "leave": False}
+
+
+def stopped(done: int, trainings: int, store: Store) -> str:
+    """What to say to someone who has stopped a procedure."""
+    return (
+        f"Stopped: {done} of {trainings} trainings are finished and stored in {store.root}. The "
+        "same again goes on from there."
+    )

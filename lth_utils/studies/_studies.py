@@ -432,7 +432,9 @@ STUDIES = {
             },
             procedure="supermasks",
             axis="start",
-            variants={str(start): Variant({"supermask": {"start": start}}) for start in (0, 1, 2, 3)},
+            variants={
+                str(start): Variant({"supermask": {"start": start}}) for start in (0, 1, 2, 3)
+            },
             minutes=10,
         ),
         *(

@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 from lth_utils import controls, costs
 from lth_utils.controls import Arm
 from lth_utils.errors import InputError
-from lth_utils.lottery import TABLE, Bench, Lottery, Ticket, bar
+from lth_utils.lottery import TABLE, Bench, Lottery, Ticket, bar, stopped
 from lth_utils.masks import Mask
 from lth_utils.models import Weights
 from lth_utils.store import Store
@@ -73,13 +73,19 @@ def learn(
     usual = _usual(task)
     iterations = sum(each.iterations for each in [*hidden, *([usual] if usual else [])])
     tables, tickets, trained = [], [], {}
-    benches = []
+    benches: list[Bench] = []
     with tqdm(total=len(seeds) * iterations, **bar(progress)) as shown:
 
         def train(one: Task, name: str) -> tuple[Weights, pd.DataFrame]:
             bench = Bench(one, seeds, {}, store, executor, shown)
             benches.append(bench)
-            run = bench.train({name: Arm(one.init(seeds), one.dense_mask(seeds))}, 0)
+            try:
+                run = bench.train({name: Arm(one.init(seeds), one.dense_mask(seeds))}, 0)
+            except KeyboardInterrupt as stop:
+                trainings = len(seeds) * (len(hidden) + bool(usual))
+                done = sum(bench.done for bench in benches)
+                stop.add_note(stopped(done, trainings, store))
+                raise
             return run.weights, bench.table().assign(study=task.name)
 
         if usual:

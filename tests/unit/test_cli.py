@@ -83,6 +83,21 @@ def test_several_replicates_print_intervals_and_options_are_passed_on(lth, here)
     assert list((here / "store").iterdir())
 
 
+def test_masks_are_trained_by_a_command(lth, here):
+    status, out, _ = lth(
+        "supermask", "lenet-edge-popup", "--scale", "smoke", "--density", 0.5, "--density", 0.1,
+        "--replicates", 1, "--runs", here / "store", "--out", here / "out",
+    )  # fmt: skip
+    assert status == 0
+    head, dense, half, tenth = out.splitlines()[3:7]
+    assert head.split() == ["level", "weights", "dense", "supermask", "random", "mask"]
+    assert [line.split()[1] for line in (dense, half, tenth)] == ["100.0%", "50.0%", "10.0%"]
+    table = pd.read_csv(here / "out" / "table.csv")
+    means = studies.summary(table).set_index(["treatment", "level"])["mean"]
+    assert half.split()[2:] == [f"{means[n, 1]:.2f}" for n in ("supermask", "random mask")]
+    assert (here / "out" / "masks.safetensors").exists()
+
+
 def test_the_lists_name_everything(lth):
     assert all(name in lth("tasks")[1] for name in tasks.TASKS)
     assert all(name in lth("data")[1] for name in datasets.KNOWN)
@@ -91,7 +106,7 @@ def test_the_lists_name_everything(lth):
 
 @pytest.mark.parametrize(
     "command",
-    ["", "tasks", "imp", "data", "data fetch", "results", "results ls", "results run"],
+    ["", "tasks", "imp", "supermask", "data", "data fetch", "results", "results ls", "results run"],
 )
 def test_every_command_explains_itself(lth, command):
     status, out, err = lth(*command.split(), "--help")
