@@ -71,7 +71,7 @@ class Bernoulli:
         return kept.numel() / kept.sum().clamp(min=1) if self.rescale else 1.0
 
     def scores(self, shape: Sequence[int], stream: Stream) -> Tensor:
-        return torch.full(tuple(shape), self.start)
+        return torch.full(tuple(shape), float(self.start))
 
     def weights(self, draws: Tensor, deviation: Deviation) -> Tensor:
         return _constant(draws, self.constant) * deviation(draws.shape[1:])

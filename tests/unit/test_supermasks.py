@@ -172,6 +172,13 @@ def test_the_slope_is_that_of_the_probability():
     assert torch.allclose(scores.grad, p * (1 - p))
 
 
+@pytest.mark.parametrize("start", [0, 2, -1.5])
+def test_scores_start_where_they_are_told_to(net, start):
+    """A whole number is a start as well, and makes no tensor of integers."""
+    scores = models.initialise(masked(net, Bernoulli(start=start)), [0])["fc1.scores"]
+    assert scores.dtype == torch.float32 and (scores == start).all()
+
+
 def test_rescaling_is_by_weights_over_kept():
     draws = torch.tensor([0.9, 0.1, 0.2, 0.95])
     kept = Bernoulli(rescale=True).kept(torch.zeros(4), draws)
