@@ -104,10 +104,15 @@ def _write(table: pd.DataFrame, path: Path) -> None:
 
 def _thinned(curves: pd.DataFrame) -> pd.DataFrame:
     """At most :data:`CURVE_POINTS` points of each curve, evenly spaced, the first and last kept."""
-    steps = sorted(curves.step.unique())
-    count = min(CURVE_POINTS, len(steps))
-    kept = {steps[round(i * (len(steps) - 1) / max(1, count - 1))] for i in range(count)}
-    return curves[curves.step.isin(kept)]
+
+    def thin(curve: pd.Series) -> pd.Series:
+        steps = sorted(curve.unique())
+        count = min(CURVE_POINTS, len(steps))
+        return curve.isin({steps[round(i * (len(steps) - 1) / max(1, count - 1))]
+                           for i in range(count)})  # fmt: skip
+
+    # Treatments may be looked at at steps of their own.
+    return curves[curves.groupby("treatment").step.transform(thin).astype(bool)]
 
 
 def _provenance(

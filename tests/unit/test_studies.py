@@ -465,8 +465,23 @@ def test_curves_are_thinned_to_fifty_points_with_both_ends(steps):
             assert max(np.diff(at)) - min(np.diff(at)) <= 7
 
 
+def test_curves_with_steps_of_their_own_are_thinned_each_by_itself():
+    """Or a curve keeps only the points that fall on what was kept of both."""
+    curves = pd.DataFrame(
+        [("a", 250 * i) for i in range(41)] + [("b", 100 * i) for i in range(101)],
+        columns=["treatment", "step"],
+    )
+    thin = _recording._thinned(curves).groupby("treatment").step.apply(list)
+    assert thin["a"] == [250 * i for i in range(41)]
+    assert len(thin["b"]) == 50 and (thin["b"][0], thin["b"][-1]) == (0, 10_000)
+
+
+def test_every_study_names_a_procedure():
+    assert {study.procedure for study in STUDIES.values()} <= set(studies.PROCEDURES)
+
+
 def test_a_stand_in_is_never_recorded_as_the_real_thing(tmp_path, monkeypatch):
-    monkeypatch.setattr(_recording, "imp", None)
+    monkeypatch.setattr(_recording, "PROCEDURES", {})
     assert datasets.find("mnist") is None
     for scale in (None, "paper", "live"):
         with pytest.raises(DataError, match="MNIST"):
@@ -486,9 +501,13 @@ def test_a_study_changes_what_it_says_and_nothing_else():
         task = study.prepared()
         if study.scale != "paper":
             continue
-        changed = {k: v for k, v in study.changes.items() if k != "recipe"}
-        recipe = replace(study.task.recipe, **study.changes.get("recipe", {}))
-        assert task == replace(study.task, recipe=recipe, **changed)
+        changed = {
+            name: replace(getattr(study.task, name), **value)
+            if name in ("recipe", "dense", "supermask") and value
+            else value
+            for name, value in study.changes.items()
+        }
+        assert task == replace(study.task, **changed)
         assert study.prepared("smoke") == study.task.at("smoke")
 
 
