@@ -66,6 +66,8 @@ def test_c25_does_not_take_the_end_of_an_interval_for_its_mean(ways):
     reached = {"constants, rescaled": SAID + 1}
     assert RULES["C25"](ways(reached), MARGIN).verdict == "holds"
     assert RULES["C25"](ways(reached, noise=100), MARGIN).verdict == "partly"
+    reached = {"constants, rescaled": 2 * CHANCE + 1}
+    assert RULES["C25"](ways(reached, noise=100), MARGIN).verdict == "not reproduced"
 
 
 @pytest.mark.parametrize("way", [way for way in WAYS if way != "constants, rescaled"])
@@ -139,12 +141,18 @@ def test_c26_margin_and_nearness_ask_for_the_whole_interval(hidden):
     assert RULES["C26"](hidden(best(50, 60, 70 - NEAR)), MARGIN).verdict == "not reproduced"
     noisy = hidden(best(50, 60, 70), noise=50)
     assert RULES["C26"](noisy, MARGIN).verdict == "partly"
+    noisy = hidden(best(50, 60, 71 - NEAR), noise=50)
+    assert RULES["C26"](noisy, MARGIN).verdict == "not reproduced"
 
 
 def test_c26_is_near_only_where_width_has_helped(hidden):
     """A narrow network that hides as good a subnetwork says nothing for the wide one."""
     assert RULES["C26"](hidden(best(67, 60, 67)), MARGIN).verdict == "not reproduced"
-    assert RULES["C26"](hidden(best(66, 60, 67)), MARGIN).verdict == "partly"
+    table = hidden(best(66, 60, 67))
+    assert RULES["C26"](table, MARGIN).verdict == "partly"
+    narrow = (table.width == 0.125) & (table.treatment == "supermask")
+    table.loc[narrow, "value"] += 3 * (-1.0) ** table.replicate[narrow]
+    assert RULES["C26"](table, MARGIN).verdict == "not reproduced", "its gain may be noise"
 
 
 def test_c26_chooses_the_share_kept_by_validation(hidden):
