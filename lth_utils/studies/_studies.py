@@ -53,7 +53,7 @@ class Study:
         changes: what was changed from the paper's settings, by attribute; recorded with the
             result, so that every figure can say it.
         options: passed on to the procedure.
-        procedure: what is done with the task, one of :data:`.PROCEDURES`.
+        procedure: what is done with the task, one of ``PROCEDURES``.
         axis: what the variants differ in; the table has a column of that name.
         variants: the runs that are compared, by name; without any there is one run.
         splits: which splits the table keeps.
