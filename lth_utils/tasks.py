@@ -346,7 +346,8 @@ def _hidden(task: Task, method: str, rule: Bernoulli | EdgePopup, recipe: Recipe
         dense=task.recipe,
         scales={
             scale: {
-                **{k: v for k, v in changes.items() if k in ("width", "replicates", "images")},
+                **{k: v for k, v in changes.items() if k in ("width", "images")},
+                "replicates": 2 if scale == "smoke" else 3,
                 "recipe": few if scale == "smoke" else live,
                 "dense": {k: v for k, v in changes["recipe"].items() if k in usual},
             }
