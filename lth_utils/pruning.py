@@ -179,27 +179,21 @@ def small_init(layer: Layer) -> Tensor:
 
 @criterion
 def large_init_large_final(layer: Layer) -> Tensor:
-    """Keep the weights that both began and ended large (Zhou et al., 2019).
-
-    The smaller of the two absolute values counts. The final ones are scaled so that, over the
-    weights of the layer that are still kept, both have one mean: the paper leaves the scale open,
-    and this choice is ours.
-    """
+    """Keep the weights whose smaller absolute value, of initial and final, is largest (Zhou et al.,
+    2019); the final ones scaled to the mean of the initial ones, which is our choice."""
     return torch.minimum(_final_scaled(layer), layer.start.abs())
 
 
 @criterion
 def small_init_small_final(layer: Layer) -> Tensor:
-    """Keep the weights that both began and ended small (Zhou et al., 2019).
-
-    The larger of the two absolute values counts, scaled as for :func:`large_init_large_final`; the
-    scale is our choice.
-    """
+    """Keep the weights whose larger absolute value, of initial and final, is smallest (Zhou et al.,
+    2019); the final ones scaled as for :func:`large_init_large_final`."""
     return -torch.maximum(_final_scaled(layer), layer.start.abs())
 
 
 def _final_scaled(layer: Layer) -> Tensor:
-    """Final absolute values with the mean of the initial ones, over each member's kept weights."""
+    """Final absolute values with the mean of the initial ones, over each member's kept weights. The
+    paper leaves the scale open."""
     final, initial = layer.weights.abs(), layer.start.abs()
     # In double precision, so that no order of adding up shows in the ratio.
     sums = [(w * layer.kept).flatten(1).double().sum(1) for w in (initial, final)]

@@ -137,7 +137,7 @@ def _provenance(
             },
             "prune": dict(task.prune),
             "scope": task.scope,
-            "levels": task.levels,
+            "levels": int(first.table.level.max()),
             "stride": task.stride,
             **{k: _setting(v) for k, v in study.options.items() if k != "seeds"},
         },
