@@ -267,7 +267,7 @@ def _writable(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / ".lth").touch()
-        (folder / ".lth").unlink()
+        (folder / ".lth").unlink(missing_ok=True)  # another run may have
     except OSError as error:
         raise InputError(
             f"Results cannot be written to {folder} ({error.strerror}); choose another with --out."
