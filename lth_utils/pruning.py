@@ -192,8 +192,8 @@ def small_init_small_final(layer: Layer) -> Tensor:
 
 
 def _final_scaled(layer: Layer) -> Tensor:
-    """Final absolute values with the mean of the initial ones, over each member's kept weights. The
-    paper leaves the scale open."""
+    """Final absolute values with the mean of the initial ones, over each member's kept weights:
+    a scale of ours, where the paper has a constant."""
     final, initial = layer.weights.abs(), layer.start.abs()
     # In double precision, so that no order of adding up shows in the ratio.
     sums = [(w * layer.kept).flatten(1).double().sum(1) for w in (initial, final)]
