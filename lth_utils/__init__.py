@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # for editors; a running program gets each room when it first
         randomness,
         recipes,
         shrinking,
+        stability,
         store,
         studies,
         supermasks,
@@ -45,7 +46,7 @@ if TYPE_CHECKING:  # for editors; a running program gets each room when it first
 
 _ROOMS = (
     "anatomy", "cli", "controls", "costs", "datasets", "errors", "executors", "lottery", "masks",
-    "models", "plots", "pruning", "randomness", "recipes", "shrinking", "store", "studies",
+    "models", "plots", "pruning", "randomness", "recipes", "shrinking", "stability", "store", "studies",
     "supermasks", "tasks", "training", "widgets",
 )  # fmt: skip
 _HOMES = {

@@ -9,8 +9,9 @@ registered under the name that tables and figures use::
     def reinit(now):
         return Arm(now.fresh(), now.mask)
 
-A *modifier* changes one thing about whatever arm it is given, and follows the treatment's name
-after a comma: ``"reinit, same signs, frozen"``. Any modifiers go with any treatment.
+A treatment may name the step that it is rewound to: ``"ticket @ 6%"``. A *modifier* changes one
+thing about whatever arm it is given, and follows after a comma: ``"reinit, same signs, frozen"``,
+``"ticket @ 6%, copy"``. Any modifiers go with any treatment.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from lth_utils.errors import InputError, look_up
 from lth_utils.masks import Mask
 from lth_utils.models import Weights
 from lth_utils.randomness import stream
-from lth_utils.recipes import Recipe
+from lth_utils.recipes import Recipe, Step
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class Arm:
     """Another recipe than the task's, if any."""
     frozen: Mask | None = None
     """Which of the pruned weights stay at their values in ``start``; the others are zero."""
+    copy: int = 0
+    """Number of the SGD noise: the order of the data, augmentation, dropout."""
 
     def member(self, index: int) -> Arm:
         """One member of this arm, as an arm with R = 1."""
@@ -85,6 +88,18 @@ class Situation:
     last: Weights | None = None
     """Every weight as it was last trained; one that an earlier level pruned, as it was then. By
     default ``trained``."""
+    at: Callable[[str], Weights] | None = None
+    """The dense network's weights at a step that was kept, for treatments that name their own."""
+
+    def rewound_to(self, step: str) -> Situation:
+        """The same, with another rewind step.
+
+        Raises:
+            InputError: the dense network's weights were not kept at any step.
+        """
+        if self.at is None:
+            raise InputError(f"Nothing was kept at step {step}; give the situation at=....")
+        return replace(self, rewound=self.at(step), rewind=step)
 
     @property
     def grown(self) -> Mask:
@@ -99,6 +114,8 @@ class Situation:
 
 Treatment = Callable[[Situation], Arm]
 Modifier = Callable[[Situation, Arm], Arm]
+
+COPY, DENSE = "copy", "dense"
 
 TREATMENTS: dict[str, Treatment] = {}
 """Every treatment without modifiers, by name."""
@@ -128,22 +145,23 @@ def modifier(name: str) -> Callable[[Modifier], Modifier]:
 
 
 def by_name(name: str) -> Treatment:
-    """The treatment called ``name``, with the modifiers that follow it after commas.
+    """The treatment called ``name``, at the step that it names, with the modifiers that follow it
+    after commas.
 
     Raises:
-        InputError: there is no such treatment or modifier; the message lists those known.
+        InputError: there is no such treatment, step or modifier; the message lists those known.
     """
     first, *rest = parts(name)
-    if not rest:
-        return first
+    step = step_of(name)
 
-    def modified(now: Situation) -> Arm:
+    def composed(now: Situation) -> Arm:
+        now = now.rewound_to(step) if step else now
         arm = first(now)
         for modify in rest:
             arm = modify(now, arm)
         return arm
 
-    return modified
+    return composed if rest or step else first
 
 
 def parts(name: str) -> list[Treatment | Modifier]:
@@ -154,11 +172,41 @@ def parts(name: str) -> list[Treatment | Modifier]:
     """
     if name in TREATMENTS:
         return [TREATMENTS[name]]
-    base, *modifiers = name.split(", ")
+    head, *modifiers = name.split(", ")
     return [
-        look_up("treatment", base, TREATMENTS),
+        look_up("treatment", head.split(" @ ")[0], TREATMENTS),
         *(look_up("modifier of a treatment", each, MODIFIERS) for each in modifiers),
     ]
+
+
+def step_of(name: str) -> str | None:
+    """The rewind step that a treatment's name gives, as in ``"ticket @ 6%, copy"``, or None.
+
+    Raises:
+        InputError: what stands there is not a step.
+    """
+    _, _, step = name.split(", ")[0].partition(" @ ")
+    return str(Step.of(step)) if step else None
+
+
+def at_step(name: str, step: Step | str | int) -> str:
+    """The treatment ``name`` rewound to ``step``: ``"ticket, copy"`` at 6% is
+    ``"ticket @ 6%, copy"``."""
+    head, *modifiers = name.split(", ")
+    return ", ".join([f"{head.split(' @ ')[0]} @ {Step.of(step)}", *modifiers])
+
+
+def original_of(name: str) -> str | None:
+    """The treatment that ``name`` is a copy of, or None where it is no copy."""
+    head, *modifiers = name.split(", ")
+    if COPY not in modifiers:
+        return None
+    return ", ".join([head, *(m for m in modifiers if m != COPY)])
+
+
+def is_dense(name: str) -> bool:
+    """Whether a treatment trains the whole network, whatever has been pruned."""
+    return name.split(", ")[0].split(" @ ")[0] == DENSE
 
 
 def is_trained(name: str) -> bool:
@@ -200,6 +248,12 @@ def fine_tune(now: Situation) -> Arm:
 def rate_rewinding(now: Situation) -> Arm:
     """The found mask with the trained weights, and the schedule rewound (Renda et al., 2020)."""
     return Arm(now.trained, now.mask, begin=now.rewind)
+
+
+@treatment(DENSE)
+def dense(now: Situation) -> Arm:
+    """All weights, at the step: what every ticket is compared with."""
+    return Arm(now.rewound, now.mask | ~now.mask, begin=now.rewind)
 
 
 @treatment("reshuffle")
@@ -274,6 +328,12 @@ def frozen_at_random(now: Situation, arm: Arm) -> Arm:
         for name, grown in (now.grown & pruned).items()
     }
     return replace(arm, frozen=Mask(drawn))
+
+
+@modifier(COPY)
+def copy(now: Situation, arm: Arm) -> Arm:
+    """The same start and mask under other SGD noise (Frankle et al., 2020): do the two part?"""
+    return replace(arm, copy=1)
 
 
 @modifier("untrained")

@@ -21,7 +21,7 @@ from lth_utils.datasets import Dataset
 from lth_utils.errors import InputError, look_up, unknown
 from lth_utils.masks import Mask
 from lth_utils.models import Weights
-from lth_utils.recipes import SGD, Adam, Recipe, Schedule, Step
+from lth_utils.recipes import SGD, Adam, Augment, Recipe, Schedule, Step
 from lth_utils.supermasks import Bernoulli, EdgePopup, masked
 from lth_utils.training import Run, train
 
@@ -75,12 +75,13 @@ class Task:
         scope: ``"layer"`` or ``"global"``.
         levels: how many times it is pruned.
         stride: how many of the paper's levels one of ours does at once, so that the densities
-            reached are the paper's at any scale.
+            reached are the paper's at any scale; one number, or one for each level.
         replicates: how many seeds.
         width: multiplies the network's hidden layers.
         dropout: rate of dropout behind hidden layers that are fully connected.
         label_noise: share of the training labels that is replaced by labels drawn at random.
         permuted: whether the pixels of all images are put in another, common order.
+        pool: rows and columns of pixels that are averaged into one; 1 leaves images as they are.
         supermask: the rule by which masks are trained in place of weights, by ``recipe``; see
             :mod:`lth_utils.supermasks`.
         dense: beside a supermask, the recipe that trains the weights of the same network.
@@ -100,12 +101,13 @@ class Task:
     embedded: str | None = None
     scope: str = "layer"
     levels: int = 20
-    stride: int = 1
+    stride: int | tuple[int, ...] = 1
     replicates: int = 5
     width: float = 1.0
     dropout: float = 0.0
     label_noise: float = 0.0
     permuted: bool = False
+    pool: int = 1
     supermask: Bernoulli | EdgePopup | None = None
     dense: Recipe | None = None
     report: tuple[str, ...] = ("test",)
@@ -146,6 +148,7 @@ class Task:
         if self.embedded and datasets.find(name) is None:
             name = self.embedded
         data = datasets.load(name, device=device())
+        data = data.pooled(self.pool) if self.pool != 1 else data
         data = data.permuted() if self.permuted else data
         limits = [
             n if n is None else min(n, len(split))
@@ -174,7 +177,24 @@ class Task:
 
     @property
     def fractions(self) -> dict[str, float]:
-        """Share of the remaining weights that a level removes, for each prunable tensor."""
+        """Share of the remaining weights that a level removes, for each prunable tensor; the first
+        level, where levels differ."""
+        return self.fractions_at(1)
+
+    def fractions_at(self, level: int) -> dict[str, float]:
+        """Share of the remaining weights that one level removes, for each prunable tensor.
+
+        Raises:
+            InputError: the task has strides for fewer levels, or no fraction for a kind of layer.
+        """
+        stride = self.stride
+        if not isinstance(stride, int):
+            if level > len(stride):
+                raise InputError(
+                    f"Task {self.name} has strides for {len(stride)} levels, not for {level}; give "
+                    "it one number for all levels, or more of them."
+                )
+            stride = stride[level - 1]
         kinds = models.prunable(self.model)
         missing = {kind for kind in kinds.values() if kind not in self.prune}
         if missing:
@@ -182,7 +202,7 @@ class Task:
                 f"Task {self.name} has no fraction for layers of kind {missing.pop()}."
             )
         # Rounded, so that one level of 20% is 0.2 and not 0.19999999999999996.
-        share = {kind: round(1 - (1 - f) ** self.stride, 12) for kind, f in self.prune.items()}
+        share = {kind: round(1 - (1 - f) ** stride, 12) for kind, f in self.prune.items()}
         return {name: share[kind] for name, kind in kinds.items()}
 
     def arms_at(self, level: int, levels: int, treatments: Sequence[str]) -> list[str]:
@@ -387,6 +407,74 @@ CONV2_EDGE_POPUP, CONV4_EDGE_POPUP, CONV6_EDGE_POPUP = (
     for task in (CONV2_CIFAR10, CONV4_CIFAR10, CONV6_CIFAR10)
 )
 
+CONVOLUTIONS = {"conv": 0.20, "shortcut": 0.0, "output": 0.0}
+"""What the first paper prunes of a deep network: the convolutions. The output layer and the
+convolutions of shortcuts, together 1 to 2% of a ResNet-20, keep all their weights."""
+
+EVERYTHING = {"conv": 0.20, "shortcut": 0.20, "output": 0.20}
+"""The other choice: all layers are ranked together."""
+
+
+def _deep(network: str, title: str, recipe: Recipe, width: float, **changes) -> Task:
+    return Task(
+        name=f"{network}-cifar10",
+        title=title,
+        network=network,
+        dataset="cifar10",
+        embedded="shapes-32",
+        recipe=recipe,
+        prune=CONVOLUTIONS,
+        scope="global",
+        levels=20,
+        replicates=3,
+        scales={
+            "live": {
+                "recipe": {"duration": "300it", "batch": 32, "every": "100it"},
+                "width": width,
+                "pool": 2,
+                "levels": 1,
+                "stride": (10,),
+                "images": (4_000, 300, 1_000),
+                **changes,
+            },
+            "smoke": {
+                "recipe": {"duration": "4it", "batch": 10, "every": "2it"},
+                "width": width / 4,
+                "pool": 2,
+                "levels": 1,
+                "stride": (10,),
+                "replicates": 2,
+                "images": (100, 50, 50),
+            },
+        },
+    )
+
+
+def _sgd(duration: str, batch: int, decay: float) -> Recipe:
+    return Recipe(
+        duration=duration,
+        batch=batch,
+        optimiser=SGD(0.1, momentum=0.9, decay=decay),
+        schedule=Schedule(milestones=("50%", "75%")),
+        augment=Augment(flip=True, crop=4),
+        every="1ep",
+    )
+
+
+RESNET20_CIFAR10 = _deep("resnet-20", "ResNet-20", _sgd("182ep", 128, 2e-4), width=0.5)
+"""ResNet-20 on CIFAR-10 with the recipe of Renda et al. (2020), whose drops of the rate are at 91
+and 136 of 182 epochs. It is the network that Frankle and Carbin (2019) call Resnet-18."""
+
+VGG19_CIFAR10 = _deep("vgg-19", "VGG-19", _sgd("112000it", 64, 1e-4), width=0.125)
+"""VGG-19 on CIFAR-10 (Frankle and Carbin, 2019, section 4)."""
+
+VGG11_CIFAR10 = _deep("vgg-11", "VGG-11", _sgd("112000it", 64, 1e-4), width=0.25)
+"""VGG-11 with the recipe of VGG-19: small enough for a CPU, a network of ours to the papers'."""
+
+RESNET50_CIFAR10 = _deep("resnet-50", "ResNet-50", _sgd("182ep", 128, 2e-4), width=0.125)
+"""ResNet-50 with a stem for small images, by the recipe of ResNet-20. The papers train it on
+ImageNet."""
+
 TASKS = {
     task.name: task
     for task in (
@@ -404,6 +492,10 @@ TASKS = {
         CONV2_EDGE_POPUP,
         CONV4_EDGE_POPUP,
         CONV6_EDGE_POPUP,
+        RESNET20_CIFAR10,
+        VGG19_CIFAR10,
+        VGG11_CIFAR10,
+        RESNET50_CIFAR10,
     )
 }
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from lth_utils.errors import InputError
@@ -111,6 +112,35 @@ class Dataset:
             train=shuffled(self.train),
             val=shuffled(self.val),
             test=shuffled(self.test),
+        )
+
+    def pooled(self, size: int) -> "Dataset":
+        """The same images, every ``size`` × ``size`` pixels replaced by their mean.
+
+        What is left over at the right and below is dropped. Raises :class:`.InputError` where
+        that leaves no pixel.
+        """
+        if not 1 <= size <= min(self.input_shape[1:]):
+            raise InputError(
+                f"Images of {self.input_shape[1]} × {self.input_shape[2]} pixels cannot be "
+                f"averaged over {size} × {size}; give a whole number from 1 to "
+                f"{min(self.input_shape[1:])}."
+            )
+
+        def smaller(part: Split) -> Split:
+            # In pieces, for the whole of it would not fit a small memory as floats.
+            pieces = [F.avg_pool2d(p.float(), size).round_() for p in part.images.split(5000)]
+            return Split(torch.cat([p.to(torch.uint8) for p in pieces]), part.labels)
+
+        train, val, test = (smaller(part) for part in (self.train, self.val, self.test))
+        rows, columns = train.images.shape[-2:]
+        return replace(
+            self,
+            plain_title=f"{self.plain_title} at {rows} × {columns} pixels",
+            fingerprint=_altered(self.fingerprint, "pooled", int(size)),
+            train=train,
+            val=val,
+            test=test,
         )
 
     @property

@@ -19,14 +19,19 @@ from tqdm.auto import tqdm
 from lth_utils import controls, costs, models, pruning
 from lth_utils.controls import Arm, Situation
 from lth_utils.errors import InputError
-from lth_utils.lottery._units import Bench
+from lth_utils.lottery._units import Bench, Between
 from lth_utils.masks import Mask
 from lth_utils.models import Weights
 from lth_utils.pruning import Criterion
 from lth_utils.store import Store, identity
+from lth_utils.training import Run
 
 if TYPE_CHECKING:
     from lth_utils.tasks import Task
+
+
+CURVES = ("during", "line")
+"""Moments whose rows are curves: along a training, and along a line between two networks."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,8 @@ class Lottery:
         task: at the scale that was run.
         table: tidy; columns study, treatment, level, density, replicate, moment (``early stop``
             or ``end``), step, split, metric and value.
-        curves: the same columns, for moment ``during``: validation at the recipe's cadence.
+        curves: the same columns, for moment ``during``: validation at the recipe's cadence; and
+            for moment ``line``, where copies were compared: the points between the two.
         tickets: one for each level from 1, each with R members.
         paths: how many trainings went which way: ``"dense"``, ``"sparse"`` and so on; see
             :mod:`lth_utils.training`.
@@ -98,6 +104,7 @@ def imp(
     fractions: float | Mapping[str, float] | None = None,
     scope: str | None = None,
     one_shot: bool = False,
+    between: Between | None = None,
     store: Store | None = None,
     executor: Executor | None = None,
     progress: bool | None = None,
@@ -111,16 +118,19 @@ def imp(
         levels: how many times to prune; the task's by default.
         seeds: one for each replicate; the task's by default.
         rewind: the step to which a ticket's weights are rewound.
-        treatments: names in :data:`lth_utils.controls.TREATMENTS`, each alone or with names in
+        treatments: names in :data:`lth_utils.controls.TREATMENTS`, each alone, with a step of its
+            own to be rewound to, as in ``"ticket @ 6%"``, or with names in
             :data:`lth_utils.controls.MODIFIERS` after commas, as in ``"reinit, same signs"``. The
             trained weights of the first are what is pruned next; the others are controls and
-            decide nothing.
+            decide nothing. Dense networks, as ``"dense @ 6%, copy"``, are trained once.
         criterion: what decides which weights go, or its name.
         fractions: share of the remaining weights that a level removes; the task's by default.
         scope: ``"layer"`` or ``"global"``; the task's by default.
         one_shot: prune every level's mask from the dense network, in one step. Each layer then
             keeps exactly as many weights as after so many levels of iterative pruning; with
             scope ``"global"`` their total is what layers would keep, and nearly the iterative one.
+        between: what is measured between each treatment and its copy, as
+            :class:`lth_utils.stability.Between` does.
         store: where finished units are kept; the default store if None.
         executor: where to train, one unit a call, as :mod:`lth_utils.executors` or any library
             makes it; by default here, on all cores or the GPU. Results do not depend on it.
@@ -136,14 +146,14 @@ def imp(
     trainings = len(design.seeds) * sum(map(len, design.plan.values()))
     iterations = sum(design.iterations(name) for names in design.plan.values() for name in names)
     with tqdm(total=len(design.seeds) * iterations, **bar(progress)) as shown:
-        bench = Bench(task, design.seeds, design.settings, store, executor, shown)
+        bench = Bench(task, design.seeds, design.settings, store, executor, shown, between)
         try:
             tickets = _search(design, bench)
         except KeyboardInterrupt as stop:
             stop.add_note(stopped(bench.done, trainings, store))
             raise
     everything = bench.table()
-    during = everything.moment == "during"
+    during = everything.moment.isin(CURVES)
     return Lottery(
         task,
         everything[~during].reset_index(drop=True),
@@ -156,9 +166,15 @@ def imp(
 
 def _search(design: _Design, bench: Bench) -> list[Ticket]:
     """Train, prune, rewind, repeat."""
-    task, seeds, rewind = design.task, design.seeds, design.rewind
+    task, seeds = design.task, design.seeds
     start, mask = task.init(seeds), task.dense_mask(seeds)
-    dense = found = bench.train({"dense": Arm(start, mask)}, 0, keep=(rewind,))
+    dense = found = bench.train({controls.DENSE: Arm(start, mask)}, 0, keep=design.steps)
+    copies = {
+        name: controls.by_name(name)(design.situation(start, dense, mask, dense, 0, None))
+        for name in design.plan[0][1:]
+    }
+    if copies:
+        bench.train(copies, 0)
     tickets, last = [], dense.weights
     for level in range(1, design.levels + 1):
         if design.one_shot:
@@ -172,19 +188,7 @@ def _search(design: _Design, bench: Bench) -> list[Ticket]:
             found.weights, mask, design.fractions_at(level), design.scope,
             start=start, seeds=seeds, level=level, task=task,
         )  # fmt: skip
-        now = Situation(
-            mask=mask,
-            start=start,
-            rewound=dense.at[rewind],
-            rewind=rewind,
-            trained=found.weights,
-            recipe=task.recipe,
-            seeds=seeds,
-            level=level,
-            draw=task.init,
-            deviation=getattr(task.model, "deviation", models.glorot_normal),
-            last=last,
-        )
+        now = design.situation(start, dense, mask, found, level, last)
         arms = {name: controls.by_name(name)(now) for name in design.plan[level]}
         chain = next(iter(arms))
         if arms[chain].mask != mask:
@@ -196,7 +200,7 @@ def _search(design: _Design, bench: Bench) -> list[Ticket]:
         found = bench.train(arms, level)
         if design.one_shot:
             bench.parents = before  # the next level's mask, too, comes from the dense network
-        tickets.append(Ticket(level, now.rewound, mask, rewind))
+        tickets.append(Ticket(level, now.rewound, mask, design.rewind))
     return tickets
 
 
@@ -210,6 +214,7 @@ def predict(
     fractions: float | Mapping[str, float] | None = None,
     scope: str | None = None,
     one_shot: bool = False,
+    between: Between | None = None,
     store: Store | None = None,
 ) -> float:
     """Seconds that :func:`imp` will take here for the same arguments, from a few iterations run
@@ -218,8 +223,8 @@ def predict(
         task, levels, seeds, rewind, treatments, criterion, fractions, scope, one_shot
     )
     store = store or Store()
-    bench = Bench(task, design.seeds, design.settings, store, None, None)
-    keys = bench.keys(design.plan, design.rewind, design.one_shot)
+    bench = Bench(task, design.seeds, design.settings, store, None, None, between)
+    keys = bench.keys(design.plan, design.steps, design.one_shot)
     missing = Counter(
         (level, design.iterations(name))
         for (level, name, _), key in keys.items()
@@ -233,6 +238,10 @@ def predict(
             measured = design.density(level)
             iteration, look = costs.pace(task, measured, members)
         total += count * (iterations * iteration + (-(-iterations // every) + 4) * look)
+    if between is not None and missing:
+        pairs = sum(key not in store for (_, name, _), key in keys.items()
+                    if controls.original_of(name))  # fmt: skip
+        total += pairs * look * between.images(task) / len(task.data.val)
     return total
 
 
@@ -244,8 +253,11 @@ class _Design:
     levels: int
     seeds: tuple[int, ...]
     rewind: str
+    steps: tuple[str, ...]
+    """All steps that a treatment is rewound to, the usual one first."""
     criterion: Criterion
-    fractions: float | Mapping[str, float]
+    fractions: float | Mapping[str, float] | list[Mapping[str, float]]
+    """For each level its own, where it is a list."""
     scope: str
     one_shot: bool
     settings: Mapping
@@ -280,11 +292,22 @@ class _Design:
             raise InputError("Name at least one treatment; the first is the one pruned further.")
         for name in treatments:
             controls.by_name(name)
+            original = controls.original_of(name)
+            if original and not controls.is_dense(name) and original not in treatments:
+                raise InputError(f"{name!r} is compared with {original!r}; name that as well.")
+        if controls.original_of(treatments[0]) or controls.is_dense(treatments[0]):
+            raise InputError(
+                f"{treatments[0]!r} cannot be what is pruned next; name another treatment first."
+            )
         if isinstance(criterion, str):
             criterion = pruning.by_name(criterion)
-        fractions = task.fractions if fractions is None else fractions
+        if fractions is None:
+            fractions = task.fractions
+            if not isinstance(task.stride, int):
+                fractions = [task.fractions_at(level) for level in range(1, levels + 1)]
         scope = scope or task.scope
-        pruning.check(task.dense_mask(seeds[:1]), fractions, scope)
+        for each in fractions if isinstance(fractions, list) else [fractions]:
+            pruning.check(task.dense_mask(seeds[:1]), each, scope)
         settings = {
             "chain": treatments[0],
             "criterion": identity(criterion.scores),
@@ -293,35 +316,68 @@ class _Design:
             "rewind": str(rewind),
             **({"one shot": "exact"} if one_shot else {}),
         }
-        plan = {level: task.arms_at(level, levels, treatments) for level in range(1, levels + 1)}
+        sparse = [name for name in treatments if not controls.is_dense(name)]
+        plan = {level: task.arms_at(level, levels, sparse) for level in range(1, levels + 1)}
+        dense = [name for name in treatments if controls.is_dense(name)]
+        named = [step for name in treatments if (step := controls.step_of(name))]
+        steps = tuple(dict.fromkeys([str(rewind), *named]))
         return cls(
-            task, levels, seeds, str(rewind), criterion, fractions, scope, one_shot, settings,
-            {0: ["dense"], **plan},
+            task, levels, seeds, str(rewind), steps, criterion, fractions, scope, one_shot,
+            settings, {0: [controls.DENSE, *dense], **plan},
         )  # fmt: skip
+
+    def situation(
+        self, start: Weights, dense: Run, mask: Mask, found: Run, level: int, last: Weights | None
+    ) -> Situation:
+        """What is at hand when a level has just been pruned."""
+        return Situation(
+            mask=mask,
+            start=start,
+            rewound=dense.at[self.rewind],
+            rewind=self.rewind,
+            trained=found.weights,
+            recipe=self.task.recipe,
+            seeds=self.seeds,
+            level=level,
+            draw=self.task.init,
+            deviation=getattr(self.task.model, "deviation", models.glorot_normal),
+            last=last,
+            at=dense.at.__getitem__,
+        )
+
+    def shares_at(self, level: int) -> dict[str, float]:
+        """Share of the remaining weights that one level removes of each layer."""
+        each = self.fractions[level - 1] if isinstance(self.fractions, list) else self.fractions
+        return pruning.check(self.task.dense_mask(self.seeds[:1]), each, self.scope)
 
     def fractions_at(self, level: int) -> float | Mapping[str, float]:
         """What pruning removes at a level: one-shot, as much as all levels so far."""
         if not self.one_shot:
-            return self.fractions
-        dense, fractions = self.task.dense_mask(self.seeds[:1]), {}
-        for name, share in pruning.check(dense, self.fractions, self.scope).items():
-            kept = size = dense[name].numel()
-            for _ in range(level):  # rounded at every level, as iterative pruning is
-                kept -= round(share * kept)
+            return self.shares_at(level)
+        fractions = {}
+        for name, kept in self._kept_after(level).items():
+            size = math.prod(self.task.dense_mask(self.seeds[:1]).shapes[name])
             fractions[name] = 1 - kept / size
         return fractions
 
     def iterations(self, treatment: str) -> int:
-        """Length of a treatment's training."""
-        return self.task.iterations if controls.is_trained(treatment) else 0
+        """Length of a treatment's training, from where it begins."""
+        if not controls.is_trained(treatment):
+            return 0
+        begin = controls.step_of(treatment) or "0it"
+        return self.task.iterations - self.task.recipe.iteration(begin, len(self.task.data.train))
 
     def density(self, level: int) -> float:
-        """Share of the prunable weights that is kept at a level, up to rounding."""
-        shapes = self.task.dense_mask(self.seeds[:1]).shapes
-        shares = pruning.check(self.task.dense_mask(self.seeds[:1]), self.fractions, self.scope)
-        sizes = {name: math.prod(shape) for name, shape in shapes.items()}
-        kept = sum(size * (1 - shares[name]) ** level for name, size in sizes.items())
-        return kept / sum(sizes.values())
+        """Share of the prunable weights that is kept at a level."""
+        return sum(self._kept_after(level).values()) / self.task.dense_mask(self.seeds[:1]).size
+
+    def _kept_after(self, level: int) -> dict[str, int]:
+        """Weights that each layer would keep by its own fraction, rounded at every level."""
+        kept = {name: each.numel() for name, each in self.task.dense_mask(self.seeds[:1]).items()}
+        for each in range(1, level + 1):
+            shares = self.shares_at(each)
+            kept = {name: n - round(shares[name] * n) for name, n in kept.items()}
+        return kept
 
 
 def bar(progress: bool | None) -> dict:

@@ -51,8 +51,15 @@ class Wanted:
     """Its own weights and mask, R = 1."""
     is_chain: bool
     """Whether the next level is pruned from its weights."""
+    is_kept: bool
+    """Whether anybody will ask for its trained weights."""
     iterations: int
     """Length of its training."""
+
+
+Between = Callable[["Task", Weights, Weights, int], pd.DataFrame]
+"""What is measured between a network and its copy, of one seed, as a training's history is written;
+see :class:`lth_utils.stability.Between`."""
 
 
 class Bench:
@@ -66,10 +73,12 @@ class Bench:
         store: Store,
         executor: Executor | None,
         bar: tqdm | None,
+        between: Between | None = None,
     ):
         self.task, self.seeds, self.settings, self.store = task, seeds, settings, store
-        self.executor, self.bar = executor, bar
+        self.executor, self.bar, self.between = executor, bar, between
         self.parents = dict.fromkeys(seeds)
+        self.dense: dict[int, Weights] = {}
         self.histories: list[pd.DataFrame] = []
         self.paths: Counter[str] = Counter()
         self.seconds = 0.0
@@ -82,8 +91,9 @@ class Bench:
         """How many units are finished, now or before."""
         return sum(self.paths.values())
 
-    def train(self, arms: Mapping[str, Arm], level: int, keep: Iterable[str] = ()) -> Run:
-        """Train every arm for every seed; give back the first arm, the parent of what follows."""
+    def train(self, arms: Mapping[str, Arm], level: int, keep: Iterable[str] = ()) -> Run | None:
+        """Train every arm for every seed; give back the first arm, the parent of what follows, if
+        it is one. With ``between``, a treatment's copy is then compared with it."""
         self.bar.set_description(f"level {level}")
         keep = tuple(map(str, keep))
         wanted = list(self._wanted(arms, level, keep))
@@ -109,17 +119,17 @@ class Bench:
                 self.store.wait(others[0].key)
 
         for unit in wanted:
-            self.histories.append(
-                runs[unit].history.assign(
-                    study=self.task.name,
-                    treatment=unit.treatment,
-                    level=level,
-                    density=unit.arm.mask.density.item(),
-                    replicate=unit.seed,
-                )
+            labelled = self._labelled(
+                runs[unit].history, unit.treatment, level, unit.arm, unit.seed
             )
+            self.histories.append(labelled)
+        self._compare({(u.treatment, u.seed): (u, runs[u].weights) for u in wanted}, level)
         chain = [unit for unit in wanted if unit.is_chain]
+        if not chain:
+            return None
         self.parents = {unit.seed: unit.key for unit in chain}
+        if level == 0:
+            self.dense = {unit.seed: runs[unit].weights for unit in chain}
         return Run.cat([runs[unit] for unit in chain])
 
     def table(self) -> pd.DataFrame:
@@ -127,36 +137,58 @@ class Bench:
         return pd.concat(self.histories, ignore_index=True)[TABLE]
 
     def keys(
-        self, plan: Mapping[int, Sequence[str]], rewind: str | None, one_shot: bool = False
+        self,
+        plan: Mapping[int, Sequence[str]],
+        keep: str | Sequence[str] | None,
+        one_shot: bool = False,
     ) -> dict[tuple[int, str, int], str]:
         """The key of every unit of a plan, by level, treatment and seed: known before any is
-        trained, for a key says what was done and not what came of it."""
+        trained, for a key says what was done and not what came of it. The dense network keeps the
+        steps in ``keep``."""
         keys, before = {}, self.parents
+        steps = (keep,) if isinstance(keep, str) else tuple(keep or ())
         for level, names in plan.items():
-            keep = (rewind,) if level == 0 and rewind else ()
-            for name in names:
-                for seed in self.seeds:
-                    settings = self._settings(name, level, seed, keep)
-                    keys[level, name, seed] = key(settings)
-            if level == 0 or not one_shot:
-                self.parents = {seed: keys[level, names[0], seed] for seed in self.seeds}
+            # What follows at level 0 are copies of the dense network, whose parent that is.
+            for part in (names[:1], names[1:]) if level == 0 else (names,):
+                chain, compared = names[0], self._compared(part)
+                for name in part:
+                    for seed in self.seeds:
+                        kept = steps if level == 0 and name == chain else ()
+                        is_side = name in compared and name != chain
+                        settings = self._settings(name, level, seed, kept, is_side)
+                        keys[level, name, seed] = key(settings)
+                if chain in part and (level == 0 or not one_shot):
+                    self.parents = {seed: keys[level, chain, seed] for seed in self.seeds}
         self.parents = before
         return keys
 
     # What is wanted -----------------------------------------------------------------------------
 
     def _wanted(self, arms: Mapping[str, Arm], level: int, keep: Sequence[str]) -> Iterator[Wanted]:
-        chain, images = next(iter(arms)), len(self.task.data.train)
+        first, images = next(iter(arms)), len(self.task.data.train)
+        compared = self._compared(arms)
         for treatment, arm in arms.items():
-            iterations = (arm.recipe or self.task.recipe).iterations(images)
+            recipe = arm.recipe or self.task.recipe
+            iterations = recipe.iterations(images) - recipe.iteration(arm.begin, images)
+            is_chain = treatment == first and not controls.original_of(first)
+            is_side = treatment in compared and not is_chain
             for i, seed in enumerate(self.seeds):
-                settings = self._settings(treatment, level, seed, keep)
+                settings = self._settings(treatment, level, seed, keep, is_side)
                 yield Wanted(
-                    treatment, seed, settings, key(settings), arm.member(i), treatment == chain,
-                    iterations,
+                    treatment, seed, settings, key(settings), arm.member(i), is_chain,
+                    is_chain or is_side, iterations,
                 )  # fmt: skip
 
-    def _settings(self, treatment: str, level: int, seed: int, keep: Sequence[str]) -> dict:
+    def _compared(self, names: Iterable[str]) -> set[str]:
+        """The treatments that are compared with a copy, and the copies."""
+        if self.between is None:
+            return set()
+        pairs = {name: original for name in names if (original := controls.original_of(name))}
+        return {*pairs, *pairs.values()}
+
+    def _settings(
+        self, treatment: str, level: int, seed: int, keep: Sequence[str], is_side: bool = False
+    ) -> dict:
         # A dense network does not depend on how it will be pruned, so every way shares it.
         pruning_settings = self.settings if level else {}
         data = self.task.data
@@ -173,6 +205,7 @@ class Bench:
             "parent": self.parents[seed],
             **pruning_settings,
             **self._own(controls.parts(treatment) if level else ()),
+            **({"weights": "kept"} if is_side else {}),
             **({"report": self.task.report} if self.task.report != ("test",) else {}),
         }
 
@@ -188,6 +221,42 @@ class Bench:
         if code := [identity(part) for part in parts if is_own(part)]:
             own["code"] = " ".join(code)
         return own
+
+    # A network and its copy ----------------------------------------------------------------------
+
+    def _compare(
+        self, trained: Mapping[tuple[str, int], tuple[Wanted, Weights]], level: int
+    ) -> None:
+        """Measure between each treatment and its copy; what was measured before is read."""
+        for (name, seed), (unit, weights) in trained.items():
+            original = controls.original_of(name)
+            if self.between is None or original is None:
+                continue
+            if controls.is_dense(name):  # the dense network goes on, and its copy leaves it
+                other_key, other = self.parents[seed], self.dense[seed]
+            else:
+                other_key, other = trained[original, seed][0].key, trained[original, seed][1]
+            settings = {"between": [other_key, unit.key], "measured": self.between}
+            found = self.store.load(key(settings))
+            if found is None:
+                began = time.perf_counter()
+                history = self.between(self.task, other, weights, seed)
+                provenance = {"path": "between", **_where(self.task.data.train.labels.device)}
+                found = Unit(history, {}, time.perf_counter() - began, settings, provenance)
+                self.store.save(key(settings), found)
+            self.seconds += found.seconds
+            self.histories.append(self._labelled(found.history, original, level, unit.arm, seed))
+
+    def _labelled(
+        self, history: pd.DataFrame, treatment: str, level: int, arm: Arm, seed: int
+    ) -> pd.DataFrame:
+        return history.assign(
+            study=self.task.name,
+            treatment=treatment,
+            level=level,
+            density=arm.mask.density.item(),
+            replicate=seed,
+        )
 
     # What is there ------------------------------------------------------------------------------
 
@@ -207,7 +276,7 @@ class Bench:
     def _keep(self, wanted: Wanted, run: Run, seconds: float, where: Mapping | None = None) -> None:
         # A control decides nothing, so nobody will ask for its weights.
         weights = {}
-        if wanted.is_chain:
+        if wanted.is_kept:
             weights = {"end": run.weights} | {str(at): w for at, w in run.snapshots.items()}
         provenance = {
             "path": run.paths[0],
@@ -261,6 +330,7 @@ class Bench:
             recipe=arms[0].recipe,
             progress=self.bar.update,
             threads=self.threads,
+            copies=[arm.copy for arm in arms],
             checkpoints=[self.store.checkpoint(unit.key) for unit in units],
             frozen=Mask.cat([arm.frozen for arm in arms]) if freezes else None,
         )
@@ -340,7 +410,8 @@ def train_one(parcel: bytes, work: bytes) -> bytes:
     began = time.perf_counter()
     run = train(
         model.to(device), arm.start, arm.mask, task.data, arm.recipe or task.recipe, [seed],
-        arm.begin, keep=keep, threads=threads, report=task.report, frozen=arm.frozen,
+        arm.begin, keep=keep, copies=[arm.copy], threads=threads, report=task.report,
+        frozen=arm.frozen,
     )  # fmt: skip
     seconds = time.perf_counter() - began
     return pickle.dumps((_run_on("cpu", run), seconds, _where(device)))

@@ -24,6 +24,7 @@ from lth_utils.models._networks import (
     LeNet,
     Noisy,
     ResNet,
+    ResNet18,
     ResNet50,
     Shortcut,
     add_dropout,
@@ -44,9 +45,9 @@ from lth_utils.models._weights import (
 
 __all__ = [
     "NETWORKS", "STACKED", "VGG", "Conv", "Dropout", "LeNet", "Masked", "Noisy", "ResNet",
-    "ResNet50", "Rule", "Shortcut", "add_dropout", "build", "check_weights", "dense_mask",
-    "forward", "from_module", "glorot_normal", "initialise", "is_stackable", "kaiming_normal",
-    "prunable", "shapes", "to_module", "trainable",
+    "ResNet18", "ResNet50", "Rule", "Shortcut", "add_dropout", "build", "check_weights",
+    "dense_mask", "forward", "from_module", "glorot_normal", "initialise", "is_stackable",
+    "kaiming_normal", "prunable", "shapes", "to_module", "trainable",
 ]  # fmt: skip
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
@@ -55,11 +56,13 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "conv-4": partial(Conv, depth=4),
     "conv-6": partial(Conv, depth=6),
     "vgg-11": partial(VGG, depth=11),
+    "vgg-11-plain": partial(VGG, depth=11, norm=False),
     "vgg-16": partial(VGG, depth=16),
     "vgg-19": partial(VGG, depth=19),
     "resnet-20": partial(ResNet, depth=20),
     "resnet-32": partial(ResNet, depth=32),
     "resnet-56": partial(ResNet, depth=56),
+    "resnet-18": ResNet18,
     "resnet-50": ResNet50,
 }
 """Every network by name, to be called with the shape of an image, the classes and a width.

@@ -115,12 +115,18 @@ class VGG(nn.Sequential):
     by the mean over the image. Batch norm shifts, so the convolutions have no biases. Prunable
     weights: 9,222,848, 14,715,584 and 20,024,000, of which 5,120 in the output layer.
 
+    Without batch norm, as in Simonyan and Zisserman, the convolutions have biases and the weights
+    start with the deviation of He et al., :func:`kaiming_normal`: with that of Glorot and Bengio
+    each convolution and its rectifier leave half of the mean square of what arrives, or less, and
+    no batch norm restores it.
+
     Args:
         inputs: channels, rows and columns of an image, at least 16 by 16.
         classes: number of outputs.
         width: multiplies all channels.
         depth: 11, 16 or 19, the number of layers with weights; it counts the two hidden layers
             that the network for large images has before its output.
+        norm: whether each convolution is followed by batch norm.
 
     Raises:
         InputError: another depth, or images too small to be halved four times.
@@ -132,6 +138,7 @@ class VGG(nn.Sequential):
         classes: int = 10,
         width: float = 1.0,
         depth: int = 19,
+        norm: bool = True,
     ):
         groups = {11: (1, 1, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
         if depth not in groups:
@@ -143,14 +150,17 @@ class VGG(nn.Sequential):
                 layers[f"pool{group}"] = nn.MaxPool2d(2)
             for _ in range(count):
                 out, number = _scaled((64, 128, 256, 512, 512)[group], width), number + 1
-                layers[f"conv{number}"] = nn.Conv2d(channels, out, 3, padding=1, bias=False)
-                layers[f"bn{number}"] = nn.BatchNorm2d(out)
+                layers[f"conv{number}"] = nn.Conv2d(channels, out, 3, padding=1, bias=not norm)
+                if norm:
+                    layers[f"bn{number}"] = nn.BatchNorm2d(out)
                 layers[f"relu{number}"] = nn.ReLU()
                 channels = out
         layers["mean"] = nn.AdaptiveAvgPool2d(1)
         layers["flatten"] = nn.Flatten()
         layers["output"] = nn.Linear(channels, classes)
         super().__init__(layers)
+        if not norm:
+            self.deviation = kaiming_normal
 
 
 # Dropout ------------------------------------------------------------------------------------------
@@ -306,18 +316,11 @@ class ResNet(nn.Sequential):
         super().__init__(_residual(Block, blocks, 16, inputs, classes, width, large=False))
 
 
-class ResNet50(nn.Sequential):
-    """ResNet-50: four stages of bottlenecks with 64 to 512 channels, times four (He et al., 2016).
+class _LargeResNet(nn.Sequential):
+    """A residual network of four stages, 64 to 512 channels wide, whose images may be large."""
 
-    Images of 64 pixels and more enter by a 7 × 7 convolution and a pooling that leave a quarter
-    of the rows and columns; smaller ones by a 3 × 3 convolution that leaves all. Prunable
-    weights: 25,502,912 on ImageNet (1,000 classes), 23,467,712 on CIFAR-10.
-
-    Args:
-        inputs: channels, rows and columns of an image.
-        classes: number of outputs.
-        width: multiplies all channels.
-    """
+    block: type[Block] | type[Bottleneck]
+    counts: tuple[int, int, int, int]
 
     deviation = staticmethod(kaiming_normal)
     """He et al. draw wider weights; :func:`~lth_utils.models.initialise` asks for this."""
@@ -326,7 +329,41 @@ class ResNet50(nn.Sequential):
         self, inputs: Sequence[int] = (3, 224, 224), classes: int = 1000, width: float = 1.0
     ):
         large = min(_picture(inputs)[1:]) >= 64
-        super().__init__(_residual(Bottleneck, (3, 4, 6, 3), 64, inputs, classes, width, large))
+        super().__init__(_residual(self.block, self.counts, 64, inputs, classes, width, large))
+
+
+class ResNet18(_LargeResNet):
+    """ResNet-18: four stages of two blocks with 64 to 512 channels (He et al., 2016, table 1).
+
+    What Frankle and Carbin (2019) call Resnet-18 is another network, by its size the
+    :class:`ResNet` of depth 20, with about a fortieth of these weights. Stem and initial weights
+    are those of :class:`ResNet50`. Prunable weights: 11,678,912 on ImageNet (1,000 classes),
+    11,164,352 on CIFAR-10, of which shortcuts 172,032.
+
+    Args:
+        inputs: channels, rows and columns of an image.
+        classes: number of outputs.
+        width: multiplies all channels.
+    """
+
+    block, counts = Block, (2, 2, 2, 2)
+
+
+class ResNet50(_LargeResNet):
+    """ResNet-50: four stages of bottlenecks with 64 to 512 channels, times four (He et al., 2016).
+
+    Images of 64 pixels and more enter by a 7 × 7 convolution and a pooling that leave a quarter
+    of the rows and columns; smaller ones by a 3 × 3 convolution that leaves all. Weights start
+    with the deviation of He et al., :func:`kaiming_normal`. Prunable weights: 25,502,912 on
+    ImageNet (1,000 classes), 23,467,712 on CIFAR-10, of which shortcuts 2,768,896.
+
+    Args:
+        inputs: channels, rows and columns of an image.
+        classes: number of outputs.
+        width: multiplies all channels.
+    """
+
+    block, counts = Bottleneck, (3, 4, 6, 3)
 
 
 def _residual(block, counts, narrowest, inputs, classes, width, large) -> OrderedDict:

@@ -73,7 +73,8 @@ def record(
         run = PROCEDURES[study.procedure].run
         result = run(task, store=runs, progress=progress, executor=executor, **options)
         label = {"study": study.name} | ({study.axis: name} if study.axis else {})
-        table = result.table[result.table.split.isin(study.splits)]
+        between = result.table.moment == "between"
+        table = result.table[result.table.split.isin(study.splits) | between]
         tables += [rows.assign(**label) for rows in (table, study.also and study.also(result))
                    if rows is not None]  # fmt: skip
         curves.append(_thinned(result.curves.assign(**label)))
@@ -198,8 +199,8 @@ def _changes(study: Study, task: Task) -> dict:
         ours, theirs = asdict(task.recipe), asdict(study.task.recipe)
         changes["recipe"] = {name: ours[name] for name in ours if ours[name] != theirs[name]}
     for name in ("dataset", "levels", "stride", "replicates", "width", "dropout", "label_noise",
-                 "permuted", "supermask", "dense", "report", "images", "control_levels", "prune",
-                 "scope"):  # fmt: skip
+                 "permuted", "pool", "supermask", "dense", "report", "images", "control_levels",
+                 "prune", "scope"):  # fmt: skip
         if getattr(task, name) != getattr(study.task, name):
             changes[name] = getattr(task, name)
     return changes

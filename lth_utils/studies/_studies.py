@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from lth_utils import anatomy, lottery, supermasks, tasks
+from lth_utils import anatomy, lottery, stability, supermasks, tasks
 from lth_utils.errors import InputError, look_up
 from lth_utils.lottery import Lottery
-from lth_utils.recipes import SGD, Adam
+from lth_utils.recipes import SGD, Adam, Augment
 from lth_utils.store import Store
 from lth_utils.tasks import Task
 
@@ -25,6 +25,7 @@ class Procedure(NamedTuple):
 
 PROCEDURES = {
     "imp": Procedure(lottery.imp, lottery.predict),
+    "instability": Procedure(stability.instability, stability.predict),
     "supermasks": Procedure(supermasks.learn, supermasks.predict),
 }
 """What a study may do with its task, by name.
@@ -226,6 +227,21 @@ SHORT = {
     "control_levels": (4,),
 }
 """What is changed besides where iterations take longer or trainings are many."""
+
+
+SMALL_PICTURES = {"dataset": "cifar10-jpeg", "pool": 2, "levels": 2, "stride": (7, 3)}
+"""What the studies of deep networks change for two CPU cores: pictures of 16 × 16 pixels, and two
+densities, 21.0% and 10.7% of the convolutions' weights."""
+
+BRIEF = {"batch": 128, "augment": Augment(flip=True, crop=2), "every": "1ep"}
+"""And in the recipe; its rate and the drops at a half and three quarters stay."""
+
+PARTING = {
+    "one_shot": True,
+    "steps": ("0%", "1%", "6%"),
+    "dense": ("0%", "1%", "6%", "25%"),
+    "between": stability.Between(limit=2000),
+}
 
 
 STUDIES = {
@@ -462,6 +478,26 @@ STUDIES = {
             replicates=3,
             recipe={"duration": "600it", "batch": 64, "every": "100it"},
             dense=NARROW["recipe"] | {"duration": "600it"},
+        ),
+        Study(
+            name="vgg-11-instability",
+            title="Tickets rewound to several steps, and copies that part there: VGG-11, narrow",
+            task=tasks.VGG11_CIFAR10,
+            changes=SMALL_PICTURES | {"width": 0.25, "recipe": BRIEF | {"duration": "8ep"}},
+            options=PARTING,
+            procedure="instability",
+            splits=("test",),
+            minutes=45,
+        ),
+        Study(
+            name="resnet-20-instability",
+            title="Tickets rewound to several steps, and copies that part there: ResNet-20, narrow",
+            task=tasks.RESNET20_CIFAR10,
+            changes=SMALL_PICTURES | {"width": 0.5, "recipe": BRIEF | {"duration": "4ep"}},
+            options=PARTING,
+            procedure="instability",
+            splits=("test",),
+            minutes=45,
         ),
     )
 }  # fmt: skip

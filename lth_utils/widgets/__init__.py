@@ -6,14 +6,17 @@ too. Where no script runs a picture of its first state stands in its place, and 
 what is shown.
 """
 
+from lth_utils.widgets._densities import densities
 from lth_utils.widgets._figure import Figure
 from lth_utils.widgets._levels import levels
 from lth_utils.widgets._masks import masks
 from lth_utils.widgets._matrix import matrix
 from lth_utils.widgets._playground import playground
 from lth_utils.widgets._quiz import Quiz, quiz
+from lth_utils.widgets._rewind import rewind
 from lth_utils.widgets._supermask import supermask
 
 __all__ = [
-    "Figure", "Quiz", "levels", "masks", "matrix", "playground", "quiz", "supermask",
+    "Figure", "Quiz", "densities", "levels", "masks", "matrix", "playground", "quiz", "rewind",
+    "supermask",
 ]  # fmt: skip

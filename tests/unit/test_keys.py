@@ -216,6 +216,18 @@ PINNED = {
     ("conv-6-edge-popup", "smoke"): ("e591ac761288e4a0", "b54b9888bb2a71fe"),
     ("conv-6-edge-popup", "live"): ("ca715490ef80876c", "6fd2c2e837da5b0e"),
     ("conv-6-edge-popup", "paper"): ("96e23a38774538b5", "f3bcb00353441fdc"),
+    ("resnet-20-cifar10", "smoke"): ("d13466602fa69353", "1c5c6196df2f8591"),
+    ("resnet-20-cifar10", "live"): ("9c70e04804ef704b", "4d06c792660a5a6e"),
+    ("resnet-20-cifar10", "paper"): ("b3fb23dac630ea27", "e63f1b9fe26ab8a2"),
+    ("vgg-19-cifar10", "smoke"): ("48e597e37d4068b2", "b705ba96c877342c"),
+    ("vgg-19-cifar10", "live"): ("1d35678e019f812c", "3e7e203126e918f3"),
+    ("vgg-19-cifar10", "paper"): ("1517c779ca202b05", "388dc114c8e0de6b"),
+    ("vgg-11-cifar10", "smoke"): ("5ad8ea83d8fcb252", "f7da4bbe2f4a1f24"),
+    ("vgg-11-cifar10", "live"): ("30af5ac84eb12f8e", "5fa47cd473c9e265"),
+    ("vgg-11-cifar10", "paper"): ("049bd007cd5c9b8b", "2c28b7e30dd9aa3b"),
+    ("resnet-50-cifar10", "smoke"): ("6881f84c462453a3", "719ae9e6882bbc46"),
+    ("resnet-50-cifar10", "live"): ("593e0f6cb08beceb", "30a7e290719b856b"),
+    ("resnet-50-cifar10", "paper"): ("bf55685e8d8fc7b3", "b78b383db65b2714"),
 }
 
 

@@ -1,0 +1,252 @@
+"""Criteria: which weights matter."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lth_utils.errors import InputError, look_up
+from lth_utils.masks import Mask
+from lth_utils.models import Weights
+from lth_utils.pruning._probe import Probe
+from lth_utils.pruning._scopes import prune
+from lth_utils.randomness import stream
+
+if TYPE_CHECKING:
+    from lth_utils.tasks import Task
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What a criterion may look at, for one prunable tensor of all R members."""
+
+    name: str
+    weights: Tensor
+    """Weights at the end of training (R, \\*shape)."""
+    kept: Tensor
+    """Which of them the present mask keeps, boolean (R, \\*shape)."""
+    _start: Weights | None
+    _seeds: Sequence[int] | None
+    _level: int
+    _probe: Callable[[], Probe]
+
+    @property
+    def start(self) -> Tensor:
+        """Weights at the start of training (R, \\*shape)."""
+        if self._start is None:
+            raise InputError("This criterion compares with the start: pass start=..., the weights.")
+        return self._start[self.name].to(self.weights.device)
+
+    @property
+    def gradient(self) -> Tensor:
+        """Mean gradient of the training loss (R, \\*shape), at the trained weights."""
+        return self._probe().gradient[self.name]
+
+    @property
+    def gradient_size(self) -> Tensor:
+        """Mean absolute gradient of a batch's loss (R, \\*shape)."""
+        return self._probe().size[self.name]
+
+    @property
+    def momentum(self) -> Tensor:
+        """Running average of the gradients of batches, the last counting most (R, \\*shape)."""
+        return self._probe().momentum[self.name]
+
+    @property
+    def activations(self) -> Tensor:
+        """Mean absolute value of what comes in through each weight, (R, 1, in) or, for a
+        convolution, (R, 1, in, 1, 1)."""
+        return self._probe().inputs[self.name]
+
+    def uniform(self) -> Tensor:
+        """Uniform deviates (R, \\*shape) that depend on the seeds, the level and the layer."""
+        if self._seeds is None:
+            raise InputError("This criterion draws at random: pass seeds=..., one a member.")
+        shape = self.weights.shape[1:]
+        draws = [
+            stream(seed, "random mask", "criterion", self._level, self.name).uniform(*shape)
+            for seed in self._seeds
+        ]
+        return torch.from_numpy(np.stack(draws)).to(self.weights.device)
+
+
+Criterion = Callable[..., Mask]
+
+CRITERIA: dict[str, Criterion] = {}
+"""Every criterion, by name."""
+
+
+def criterion(scores: Callable[[Layer], Tensor]) -> Criterion:
+    """Make a pruner of a function from a :class:`Layer` to scores (R, \\*shape).
+
+    The pruner is called as ``pruner(weights, mask, fractions, scope="layer", start=None,
+    seeds=None, level=0, task=None)``; see :func:`prune`. It joins :data:`CRITERIA` under its name.
+    Nothing of this is asked of a caller, or computed, that the criterion does not look at.
+    """
+
+    @functools.wraps(scores)
+    def pruner(
+        weights: Weights,
+        mask: Mask,
+        fractions: float | Mapping[str, float],
+        scope: str = "layer",
+        *,
+        start: Weights | None = None,
+        seeds: Sequence[int] | None = None,
+        level: int = 0,
+        task: Task | None = None,
+    ) -> Mask:
+        mask.check({n: tuple(weights[n].shape[1:]) for n in mask if n in weights}, None)
+        probe = functools.cache(lambda: Probe.of(task, mask.apply(weights), seeds, level))
+        layers = [
+            Layer(name, weights[name].detach(), mask[name], start, seeds, level, probe)
+            for name in mask
+        ]
+        values = {layer.name: scores(layer) for layer in layers}
+        return prune(values, mask, fractions, scope, weights, task)
+
+    pruner.scores = scores
+    CRITERIA[scores.__name__.replace("_", " ")] = pruner
+    return pruner
+
+
+def by_name(name: str) -> Criterion:
+    """The criterion called ``name``; an :class:`.InputError` lists those known."""
+    return look_up("criterion", name, CRITERIA)
+
+
+# Criteria -----------------------------------------------------------------------------------------
+
+
+@criterion
+def magnitude(layer: Layer) -> Tensor:
+    """Keep the weights that ended largest in absolute value (Han et al., 2015)."""
+    return layer.weights.abs()
+
+
+@criterion
+def smallest(layer: Layer) -> Tensor:
+    """Keep the weights that ended smallest: magnitude pruning the wrong way round."""
+    return -layer.weights.abs()
+
+
+@criterion
+def movement(layer: Layer) -> Tensor:
+    """Keep the weights that moved furthest from where they began (Zhou et al., 2019)."""
+    return (layer.weights - layer.start).abs()
+
+
+@criterion
+def magnitude_increase(layer: Layer) -> Tensor:
+    """Keep the weights whose absolute value grew most (Zhou et al., 2019)."""
+    return layer.weights.abs() - layer.start.abs()
+
+
+@criterion
+def large_init(layer: Layer) -> Tensor:
+    """Keep the weights that began largest, wherever they went (Zhou et al., 2019)."""
+    return layer.start.abs()
+
+
+@criterion
+def small_init(layer: Layer) -> Tensor:
+    """Keep the weights that began smallest (Zhou et al., 2019)."""
+    return -layer.start.abs()
+
+
+@criterion
+def large_init_large_final(layer: Layer) -> Tensor:
+    """Keep the weights whose smaller absolute value, of initial and final, is largest (Zhou et al.,
+    2019); the final ones scaled to the mean of the initial ones, which is our choice."""
+    return torch.minimum(_final_scaled(layer), layer.start.abs())
+
+
+@criterion
+def small_init_small_final(layer: Layer) -> Tensor:
+    """Keep the weights whose larger absolute value, of initial and final, is smallest (Zhou et al.,
+    2019); the final ones scaled as for :func:`large_init_large_final`."""
+    return -torch.maximum(_final_scaled(layer), layer.start.abs())
+
+
+def _final_scaled(layer: Layer) -> Tensor:
+    """Final absolute values with the mean of the initial ones, over each member's kept weights:
+    a scale of ours, where the paper has a constant."""
+    final, initial = layer.weights.abs(), layer.start.abs()
+    # In double precision, so that no order of adding up shows in the ratio.
+    sums = [(w * layer.kept).flatten(1).double().sum(1) for w in (initial, final)]
+    scale = torch.where(sums[1] > 0, sums[0] / sums[1], 1.0)
+    return final * scale.to(final.dtype).view(-1, *[1] * (final.dim() - 1))
+
+
+# Criteria that also ask for the sign. Zhou et al. (2019) score every weight that changed its sign
+# zero. So many equal scores would be ranked by position, and these go on below zero instead, which
+# differs only among the weights that would have tied there.
+
+
+@criterion
+def magnitude_same_sign(layer: Layer) -> Tensor:
+    """Keep the weights that ended largest with the sign they began with (Zhou et al., 2019)."""
+    return layer.weights * layer.start.sign()
+
+
+@criterion
+def magnitude_changed_sign(layer: Layer) -> Tensor:
+    """Keep the weights that ended largest with the other sign: the control for the former."""
+    return -layer.weights * layer.start.sign()
+
+
+@criterion
+def magnitude_increase_same_sign(layer: Layer) -> Tensor:
+    """Keep the weights that grew most in the direction of their initial sign (Zhou et al., 2019):
+    one that changed its sign shrank by more than all it had."""
+    return layer.weights * layer.start.sign() - layer.start.abs()
+
+
+@criterion
+def movement_same_sign(layer: Layer) -> Tensor:
+    """Keep the weights that moved furthest and kept their sign (Zhou et al., 2019)."""
+    return (layer.weights - layer.start).abs() * (layer.weights * layer.start).sign()
+
+
+@criterion
+def random_same_sign(layer: Layer) -> Tensor:
+    """Keep weights at random, those that kept their sign first (Zhou et al., 2019)."""
+    return layer.uniform() * (layer.weights * layer.start).sign()
+
+
+@criterion
+def gradient(layer: Layer) -> Tensor:
+    """Keep the weights that the loss still pulls at, whichever way."""
+    return layer.gradient_size
+
+
+@criterion
+def activation(layer: Layer) -> Tensor:
+    """Keep the weights that pass on most: magnitude times the mean input (Sun et al., 2024)."""
+    return layer.weights.abs() * layer.activations
+
+
+@criterion
+def sensitivity(layer: Layer) -> Tensor:
+    """Keep the weights without which the loss would change most, to first order (Mozer and
+    Smolensky, 1989)."""
+    return layer.weights.abs() * layer.gradient_size
+
+
+@criterion
+def momentum(layer: Layer) -> Tensor:
+    """Keep the weights whose gradients agree from batch to batch (Dettmers and Zettlemoyer,
+    2019)."""
+    return layer.momentum.abs()
+
+
+@criterion
+def random(layer: Layer) -> Tensor:
+    """Keep weights at random: the control for every other criterion."""
+    return layer.uniform()
