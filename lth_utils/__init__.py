@@ -46,8 +46,8 @@ if TYPE_CHECKING:  # for editors; a running program gets each room when it first
 
 _ROOMS = (
     "anatomy", "cli", "controls", "costs", "datasets", "errors", "executors", "lottery", "masks",
-    "models", "plots", "pruning", "randomness", "recipes", "shrinking", "stability", "store", "studies",
-    "supermasks", "tasks", "training", "widgets",
+    "models", "plots", "pruning", "randomness", "recipes", "shrinking", "stability", "store",
+    "studies", "supermasks", "tasks", "training", "widgets",
 )  # fmt: skip
 _HOMES = {
     "Lottery": "lottery", "Ticket": "lottery", "imp": "lottery", "Mask": "masks",

@@ -223,6 +223,49 @@ def _shuffle_columns(kept: Tensor, seed: int, level: int, name: str) -> Tensor:
 # The report ---------------------------------------------------------------------------------------
 
 
+def layers(found: Lottery) -> pd.DataFrame:
+    """How many weights each layer keeps, for each level and replicate of a lottery's tickets.
+
+    Returns:
+        Rows with the columns of a lottery's table, at moment ``mask`` and split ``none``, with a
+        metric ``kept, LAYER`` for each layer; level 0 is the dense network. :func:`layer_counts`
+        reads them back.
+    """
+    seeds = found.table.replicate.unique()  # in the order of the members
+    masks = {0: found.task.dense_mask(seeds)} | {t.level: t.mask for t in found.tickets}
+    rows = [
+        (found.table.study.iloc[0], "ticket", level, density, seed,
+         "mask", 0, "none", f"kept, {name.removesuffix('.weight')}", float(kept))
+        for level, mask in masks.items()
+        for name, counts in ((n, k.flatten(1).sum(1).tolist()) for n, k in mask.items())
+        for seed, density, kept in zip(seeds, mask.density.tolist(), counts, strict=True)
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=list(found.table))
+
+
+def layer_counts(table: pd.DataFrame) -> pd.DataFrame:
+    """What :func:`layers` recorded, one row for each level, layer and replicate.
+
+    Returns:
+        Columns level, density (of the whole network), layer (in the network's order), replicate,
+        kept, size and layer_density.
+
+    Raises:
+        InputError: the table has no such rows.
+    """
+    rows = table[table.metric.str.startswith("kept, ")]
+    if rows.empty:
+        raise InputError("The table does not say what each layer keeps; record it with layers.")
+    rows = rows.assign(layer=rows.metric.str.removeprefix("kept, "), kept=rows.value)
+    sizes = rows[rows.level == 0].groupby("layer").kept.first()
+    rows = rows.assign(size=rows.layer.map(sizes))
+    rows = rows.assign(layer_density=rows.kept / rows["size"])
+    order = {name: i for i, name in enumerate(rows.layer.unique())}
+    rows = rows.sort_values(["level", "replicate", "layer"], key=lambda c: c.replace(order))
+    columns = ["level", "density", "layer", "replicate", "kept", "size", "layer_density"]
+    return rows[columns].astype({"kept": int, "size": int}).reset_index(drop=True)
+
+
 def report(found: Lottery) -> pd.DataFrame:
     """What the tickets of a lottery look like, beside random masks of the same layer densities.
 

@@ -18,6 +18,7 @@ from torch.func import functional_call
 from lth_utils.errors import look_up
 from lth_utils.models._masked import Masked, Rule
 from lth_utils.models._networks import (
+    MLP,
     VGG,
     Conv,
     Dropout,
@@ -44,7 +45,7 @@ from lth_utils.models._weights import (
 )
 
 __all__ = [
-    "NETWORKS", "STACKED", "VGG", "Conv", "Dropout", "LeNet", "Masked", "Noisy", "ResNet",
+    "MLP", "NETWORKS", "STACKED", "VGG", "Conv", "Dropout", "LeNet", "Masked", "Noisy", "ResNet",
     "ResNet18", "ResNet50", "Rule", "Shortcut", "add_dropout", "build", "check_weights",
     "dense_mask", "forward", "from_module", "glorot_normal", "initialise", "is_stackable",
     "kaiming_normal", "prunable", "shapes", "to_module", "trainable",
@@ -52,6 +53,7 @@ __all__ = [
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "lenet-300-100": LeNet,
+    "mlp-3": MLP,
     "conv-2": partial(Conv, depth=2),
     "conv-4": partial(Conv, depth=4),
     "conv-6": partial(Conv, depth=6),

@@ -64,6 +64,15 @@ class Layer:
         convolution, (R, 1, in, 1, 1)."""
         return self._probe().inputs[self.name]
 
+    def factor(self) -> Tensor:
+        """A positive factor for the whole layer, (R, 1, ...), whose logarithm is a standard normal
+        deviate that depends on the seeds and the layer alone."""
+        if self._seeds is None:
+            raise InputError("This criterion draws at random: pass seeds=..., one a member.")
+        draws = [stream(seed, "treatment", "factor", self.name).normal(1) for seed in self._seeds]
+        shape = (-1, *[1] * (self.weights.dim() - 1))
+        return torch.cat(draws).exp().view(shape).to(self.weights.device)
+
     def uniform(self) -> Tensor:
         """Uniform deviates (R, \\*shape) that depend on the seeds, the level and the layer."""
         if self._seeds is None:
@@ -128,6 +137,13 @@ def by_name(name: str) -> Criterion:
 def magnitude(layer: Layer) -> Tensor:
     """Keep the weights that ended largest in absolute value (Han et al., 2015)."""
     return layer.weights.abs()
+
+
+@criterion
+def rescaled_magnitude(layer: Layer) -> Tensor:
+    """Keep the largest after each layer is multiplied by a factor of its own, which rectifiers or
+    batch norm let the next layer undo: the same function, the same ranking within each layer."""
+    return layer.weights.abs() * layer.factor()
 
 
 @criterion

@@ -13,11 +13,15 @@ from lth_utils.errors import InputError
 from lth_utils.lottery import Lottery
 from lth_utils.models import Weights
 from lth_utils.recipes import Step
-from lth_utils.stability._lines import ESTIMATE, cosine, distance, path
+from lth_utils.stability._lines import ESTIMATE, bend, cosine, distance, path
 from lth_utils.training import HISTORY
 
 if TYPE_CHECKING:
     from lth_utils.tasks import Task
+
+
+STABLE = 2.0
+"""Points of error below which a barrier counts as none (Frankle et al., 2020)."""
 
 
 @dataclass(frozen=True)
@@ -26,23 +30,28 @@ class Between:
 
     Rows have moment ``between`` and metrics ``distance`` (L2), ``cosine``, ``error barrier``
     (points), ``loss barrier`` and ``midpoint gain`` (points); and moment ``line`` with ``accuracy``
-    and ``loss`` at each point, ``step`` being its number.
+    and ``loss`` at each point, ``step`` being its number. Where a corner is trained there is also
+    ``bent barrier`` (points), the error barrier on the way through it.
 
     Attributes:
         points: on the line between the two, both ends included.
         split: the images that error is measured on.
         limit: how many of them; all if None.
         statistics: what becomes of batch norm's, as in :func:`lth_utils.stability.path`.
+        bend: length of the training of a corner, as :func:`lth_utils.stability.bend` does it,
+            where the error barrier exceeds :data:`STABLE`; none by default.
     """
 
     points: int = 30
     split: str = "test"
     limit: int | None = None
     statistics: str = "re-estimated"
+    bend: str = "0it"
 
     def __call__(self, task: Task, one: Weights, other: Weights, seed: int) -> pd.DataFrame:
         """Measure one pair (R = 1); the rows of a training's history."""
-        line = path(task, one, other, self.points, self.split, self.statistics, self.limit)
+        how = (self.points, self.split, self.statistics, self.limit)
+        line = path(task, one, other, *how)
         scalars = {
             "distance": distance(task.model, one, other).item(),
             "cosine": cosine(task.model, one, other).item(),
@@ -50,6 +59,10 @@ class Between:
             "loss barrier": line.loss_barrier.item(),
             "midpoint gain": line.midpoint_gain.item(),
         }
+        corner_for = task.recipe.iteration(self.bend, len(task.data.train))
+        if corner_for and line.error_barrier.item() > STABLE:
+            corner = bend(task, one, other, [seed], corner_for)
+            scalars["bent barrier"] = path(task, one, other, *how, corner).error_barrier.item()
         end = task.iterations
         rows = [(0, seed, "between", end, self.split, name, v) for name, v in scalars.items()]
         for name, values in (("accuracy", line.accuracy[0]), ("loss", line.loss[0])):

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from lth_utils import models
 from lth_utils.datasets import Dataset
 from lth_utils.errors import InputError, unknown
-from lth_utils.masks import Mask
 from lth_utils.models import Weights
 from lth_utils.randomness import stream
 from lth_utils.training import chunk_of, evaluate
@@ -225,7 +224,6 @@ def bend(
     task: Task,
     one: Weights,
     other: Weights,
-    mask: Mask,
     seeds: Sequence[int],
     iterations: int,
     rate: float | None = None,
@@ -234,14 +232,14 @@ def bend(
 
     It starts in the middle and is trained so that the loss is low on both lines that meet in it:
     at every step a point of the two is drawn, and the gradient of the loss there moves the
-    corner, in proportion to its share in the point. Training is by the task's optimiser, at a
+    corner, in proportion to its share in the point. A weight that is zero in both networks stays
+    zero: it is pruned. Training is by the task's optimiser, at a
     steady rate for the first half and then falling to zero.
 
     Args:
         task: whose network, data, batch size and optimiser.
         one: tensors (R, \\*shape).
         other: tensors (R, \\*shape).
-        mask: which weights the networks keep; the corner keeps no others.
         seeds: one for each pair; with the iteration they name the draws.
         iterations: how long to train.
         rate: learning rate; a tenth of the recipe's by default, for the ends are trained already.
@@ -254,6 +252,7 @@ def bend(
     device, names = data.train.images.device, models.trainable(task.model)
     corner = interpolate(one, other, 0.5)
     trained = [corner[n].detach().clone().requires_grad_() for n in names]
+    kept = [(one[n] != 0) | (other[n] != 0) for n in names]
     optimiser = recipe.optimiser.build(trained)
     rate = recipe.optimiser.rate / 10 if rate is None else rate
     for i in range(iterations):
@@ -278,9 +277,8 @@ def bend(
         (loss / recipe.batch).backward()
         optimiser.step()
         with torch.no_grad():
-            for n, w in zip(names, trained, strict=True):
-                if n in mask:
-                    w.mul_(mask[n])
+            for w, acts in zip(trained, kept, strict=True):
+                w.mul_(acts)
     corner |= {n: w.detach() for n, w in zip(names, trained, strict=True)}
     return reestimate(task.model, corner, data)
 

@@ -55,7 +55,7 @@ def scorecard(folder: str | Path | None = None) -> pd.DataFrame:
 def _doubt(claim: Claim, provenance: Mapping) -> str:
     """Why a recorded result may not settle a claim; empty where it may."""
     study, settings = by_name(claim.study), provenance["settings"]
-    needed = 5 if settings["network"].startswith("LeNet") else 3
+    needed = claim.least or (5 if settings["network"].startswith("LeNet") else 3)
     if settings["scale"] != "paper":
         return f"recorded at {settings['scale']} scale, which settles nothing"
     if provenance["dataset"]["name"] != study.prepared().dataset:
@@ -73,7 +73,12 @@ def _judge(claim: Claim, folder: str | Path | None) -> dict:
     p = result.provenance
     if doubt := _doubt(claim, p):
         return {"study": claim.study, "quantity": doubt}
-    finding = claim.rule(result.table, MATCHES.get(p["dataset"]["name"], MATCHES_ELSEWHERE))
+    try:
+        tables = [result.table, *(recorded(name, folder).table for name in claim.beside)]
+    except DataError:
+        return {"study": claim.study, "quantity": "a study beside it is not recorded yet"}
+    table = pd.concat(tables, ignore_index=True)
+    finding = claim.rule(table, MATCHES.get(p["dataset"]["name"], MATCHES_ELSEWHERE))
     facts = {
         "study": claim.study,
         "dataset": p["dataset"]["title"],

@@ -11,7 +11,7 @@ import pandas as pd
 from lth_utils import anatomy, lottery, stability, supermasks, tasks
 from lth_utils.errors import InputError, look_up
 from lth_utils.lottery import Lottery
-from lth_utils.recipes import SGD, Adam, Augment
+from lth_utils.recipes import SGD, Adam, Augment, Schedule
 from lth_utils.store import Store
 from lth_utils.tasks import Task
 
@@ -240,8 +240,46 @@ PARTING = {
     "one_shot": True,
     "steps": ("0%", "1%", "6%"),
     "dense": ("0%", "1%", "6%", "25%"),
-    "between": stability.Between(limit=2000),
+    "between": stability.Between(limit=1000, bend="10%"),
 }
+
+
+RESCALED = "global, rescaled"
+
+
+def _instability(
+    task: Task, width: float, duration: str, options: Mapping[str, Any] | None = None, **changes
+) -> Study:
+    return Study(
+        name=f"{task.network}-instability",
+        title=f"Tickets rewound to several steps, and copies that part there: {task.title}, narrow",
+        task=task,
+        changes=SMALL_PICTURES
+        | {"width": width, "recipe": BRIEF | {"duration": duration}}
+        | changes,
+        options=PARTING | (options or {}),
+        procedure="instability",
+        minutes=45,
+    )
+
+
+def _scopes(task: Task, scopes: Sequence[str], duration: str) -> Study:
+    def options(scope: str) -> dict[str, Any]:
+        if scope == RESCALED:
+            return {"scope": "global", "criterion": "rescaled magnitude"}
+        return {"scope": scope}
+
+    return Study(
+        name=f"{task.network}-scopes",
+        title=f"How much each layer keeps, fixed or found: {task.title}, narrow",
+        task=task,
+        changes=SMALL_PICTURES
+        | {"width": 0.25, "levels": 1, "stride": (14,), "recipe": BRIEF | {"duration": duration}},
+        options={"treatments": ("ticket",), "rewind": "6%", "one_shot": True},
+        axis="scope",
+        variants={scope: Variant(options=options(scope)) for scope in scopes},
+        minutes=20,
+    )
 
 
 STUDIES = {
@@ -480,24 +518,96 @@ STUDIES = {
             dense=NARROW["recipe"] | {"duration": "600it"},
         ),
         Study(
-            name="vgg-11-instability",
-            title="Tickets rewound to several steps, and copies that part there: VGG-11, narrow",
-            task=tasks.VGG11_CIFAR10,
-            changes=SMALL_PICTURES | {"width": 0.25, "recipe": BRIEF | {"duration": "8ep"}},
-            options=PARTING,
+            name="mlp-mnist1d-instability",
+            title="The smallest system: tickets rewound to several steps, and copies that part",
+            task=tasks.MLP_MNIST1D,
+            options={
+                "one_shot": True,
+                "steps": ("0%", "1%", "2%", "5%", "10%", "20%"),
+                "alone": ("reinit", "random mask @ 10%"),
+                "between": stability.Between(bend="25%"),
+            },
             procedure="instability",
-            splits=("test",),
-            minutes=45,
+            minutes=6,
         ),
         Study(
-            name="resnet-20-instability",
-            title="Tickets rewound to several steps, and copies that part there: ResNet-20, narrow",
-            task=tasks.RESNET20_CIFAR10,
-            changes=SMALL_PICTURES | {"width": 0.5, "recipe": BRIEF | {"duration": "4ep"}},
-            options=PARTING,
+            name="mlp-mnist1d-rates",
+            title="Tickets and fresh weights at several learning rates: the smallest system",
+            task=tasks.MLP_MNIST1D,
+            options={"treatments": ("ticket", "reinit", "ticket @ 10%"), "one_shot": True},
+            axis="rate",
+            variants={
+                str(rate): Variant({"recipe": {"optimiser": Adam(rate)}})
+                for rate in (0.01, 0.004, 0.002, 0.001, 0.0005)
+            },
+            minutes=5,
+        ),
+        Study(
+            name="lenet-mnist-instability",
+            title="Copies of dense and sparse LeNets that part at several steps",
+            task=tasks.LENET_MNIST,
+            changes=RACE,
+            options={
+                "steps": ("0%", "1%"),
+                "dense": ("0%", "1%", "6%", "25%"),
+                "between": stability.Between(),
+            },
             procedure="instability",
+            minutes=6,
+        ),
+        _instability(tasks.VGG11_CIFAR10, 0.25, "8ep"),
+        _instability(
+            tasks.RESNET20_CIFAR10, 0.5, "3ep", {"dense": ("0%", "25%")}, levels=1, stride=(10,)
+        ),
+        Study(
+            name="vgg-19-layers",
+            title="What global pruning leaves of each layer: VGG-19 at full width",
+            task=tasks.VGG19_CIFAR10,
+            changes={
+                "dataset": "cifar10-jpeg",
+                "recipe": {"duration": "2ep", "every": "1ep"},
+                "levels": 10,
+                "stride": 2,
+                "replicates": 1,
+            },
+            # The masks are what is asked for, so that only the dense network is trained.
+            options={"treatments": ("ticket, untrained",), "one_shot": True},
+            axis="criterion",
+            # Beside what training has made large, what was large from the start.
+            variants={name: Variant(options={"criterion": name})
+                      for name in ("magnitude", "large init")},
             splits=("test",),
-            minutes=45,
+            also=anatomy.layers,
+            minutes=30,
+        ),
+        Study(
+            name="vgg-11-rates",
+            title="Tickets and fresh weights at several learning rates: VGG-11, narrow",
+            task=tasks.VGG11_CIFAR10,
+            changes=SMALL_PICTURES
+            | {"width": 0.25, "levels": 1, "stride": (10,), "recipe": BRIEF | {"duration": "3ep"}},
+            options={"treatments": ("ticket", "reinit"), "one_shot": True},
+            axis="rate",
+            variants={
+                "0.1": Variant(),
+                "0.01": Variant({"recipe": {"optimiser": SGD(0.01, 0.9, 1e-4)}}),
+                "0.1 after a warm-up": Variant(
+                    {"recipe": {"schedule": Schedule(("50%", "75%"), warmup="20%")}}
+                ),
+            },
+            minutes=25,
+        ),
+        _scopes(
+            tasks.VGG11_CIFAR10, ("layer", "global", "erdos-renyi", "sensitivity", RESCALED), "3ep"
+        ),
+        _scopes(tasks.VGG11_PLAIN_CIFAR10, ("layer", "global", RESCALED), "3ep"),
+        _instability(
+            tasks.RESNET50_CIFAR10,
+            0.125,
+            "2ep",
+            {"steps": ("0%", "6%"), "dense": ("0%", "6%")},
+            levels=1,
+            stride=(10,),
         ),
     )
 }  # fmt: skip

@@ -100,8 +100,8 @@ def _checked(counts: pd.DataFrame) -> pd.DataFrame:
     if len(wrong):
         row = wrong.iloc[0]
         raise InputError(
-            f"Layer {row.layer!r} keeps {row.kept} of {row['size']} weights at level {row.level}; "
-            "kept counts weights, from 0 to size."
+            f"Layer {row.layer!r} keeps {row.kept:g} of {row['size']:g} weights at level "
+            f"{row.level}; kept counts weights, from 0 to size."
         )
     return counts
 

@@ -99,11 +99,11 @@ def rewind(
 
 
 def _here(table: pd.DataFrame, level: int) -> pd.DataFrame:
-    """Rows of the dense network and of this level, with two columns more: base and rewind step."""
-    table = table[table.level.isin([0, level]) & ~table.treatment.str.contains(",")]
+    """Rows of this level, and of the dense network, with two columns more: base and rewind step."""
     parts = table.treatment.str.partition(" @ ")
     table = table.assign(base=parts[0], since=parts[2].where(parts[2] != ""))
-    return table[table.level == (level * (table.base != "dense"))]
+    modified = table.treatment.str.contains(",")
+    return table[~modified & (table.level == level * (table.base != "dense"))]
 
 
 def _accuracy(rows: pd.DataFrame, moment: str, split: str) -> pd.DataFrame:

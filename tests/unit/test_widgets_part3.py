@@ -130,7 +130,10 @@ def test_steps_go_by_size_whatever_order_the_table_has(tables):
     table, curves = tables
     mixed = table.sample(frac=1, random_state=0)
     assert widgets.rewind(mixed, curves, LEVEL).spec["steps"] == STEPS
-    some = widgets.rewind(mixed, curves, LEVEL, steps=["6%", "0%"]).spec
+
+
+def test_steps_can_be_chosen(tables):
+    some = widgets.rewind(*tables, LEVEL, steps=["6%", "0%"]).spec
     assert some["steps"] == ["6%", "0%"] and len(some["pairs"][0]["distance"]) == 2
     means = [point["mean"] for point in some["lines"][0]["points"]]
     assert means[0] > means[1] + 2, "the steps changed places and their numbers did not"
@@ -148,25 +151,36 @@ def test_steps_of_other_units(given, shown):
     assert widgets.rewind(*rewinds(given), LEVEL).spec["steps"] == shown
 
 
-def test_what_is_not_there_is_left_out(tables):
-    table, curves = tables
-    table = table[~table.treatment.str.startswith(("reinit", "dense @"))]
+def test_controls_dense_pairs_and_curves_may_lack(tables):
+    table = tables[0][~tables[0].treatment.str.startswith(("reinit", "dense @"))]
     spec = widgets.rewind(table, None, LEVEL).spec
     assert [band["name"] for band in spec["bands"]] == ["dense", "random mask"]
     assert [pair["name"] for pair in spec["pairs"]] == ["ticket"]
     assert spec["pairs"][0]["line"] == [None] * len(STEPS)
 
-    alone = widgets.rewind(table[table.moment == "between"], curves, LEVEL).spec
-    assert alone["lines"] == alone["bands"] == [] and alone["steps"] == STEPS
 
+def test_accuracies_may_lack(tables):
+    table, curves = tables
+    spec = widgets.rewind(table[table.moment == "between"], curves, LEVEL).spec
+    assert spec["lines"] == spec["bands"] == [] and spec["steps"] == STEPS
+
+
+def test_a_step_without_its_accuracy_stays_empty(tables):
+    table, curves = tables
     hole = table[(table.treatment != "ticket @ 1%") | (table.moment == "between")]
     points = widgets.rewind(hole, curves, LEVEL).spec["lines"][0]["points"]
     assert [point is None for point in points] == [False, False, True, False]
 
-    lone = widgets.rewind(table[table.treatment != "dense"], curves, LEVEL).spec
-    assert all(point["gap"] is None for point in lone["lines"][0]["points"])
 
-    bare = table[(table.metric != "distance") & (table.metric != "error barrier")]
+def test_without_dense_there_is_no_gap(tables):
+    table, curves = tables
+    spec = widgets.rewind(table[table.treatment != "dense"], curves, LEVEL).spec
+    assert all(point["gap"] is None for point in spec["lines"][0]["points"])
+
+
+def test_distances_and_barriers_may_lack(tables):
+    table, curves = tables
+    bare = table[~table.metric.isin(["distance", "error barrier"])]
     pair = widgets.rewind(bare, curves, LEVEL).spec["pairs"][0]
     assert pair["distance"] == pair["barrier"] == [None] * len(STEPS) and all(pair["line"])
 
@@ -224,7 +238,7 @@ SIZES = {"conv1.weight": 100, "conv10.weight": 1000, "conv2.weight": 10_000}  # 
 
 def counted(scopes=("global", "layer"), levels=3, replicates=2):
     rows = [
-        (scope, level, 0.5**level, r, layer, size * 0.5**level * (1 + i / 2) / 2 + r, size)
+        (scope, level, 0.5**level, r, layer, size * 0.5**level * (1 + i / 2) / 2 - r, size)
         for scope in scopes
         for level in range(levels + 1 - (scope == "layer"))
         for r in range(replicates)
