@@ -133,6 +133,13 @@ Scale = Annotated[
 Out = Annotated[
     Path | None, typer.Option(help="Folder for the results; runs/TASK-SCALE by default.")
 ]
+Scope = Annotated[
+    str | None,
+    typer.Option(help="layer, global, erdos-renyi or sensitivity; the task's by default."),
+]
+OneShot = Annotated[
+    bool, typer.Option("--one-shot", help="Prune every level from the dense network, in one step.")
+]
 Yes = Annotated[bool, typer.Option("--yes", help="Start long runs without asking.")]
 
 
@@ -149,8 +156,8 @@ def imp(
     treatment: Annotated[
         list[str] | None,
         typer.Option(
-            help='What to train at each level, as in "reinit, same signs"; repeat it. The first '
-            "one is pruned further. By default ticket, reinit and random mask."
+            help='What to train at each level, as in "reinit, same signs" or "ticket @ 6%"; repeat '
+            "it. The first one is pruned further. By default ticket, reinit and random mask."
         ),
     ] = None,
     criterion: Annotated[str, typer.Option(help="What decides which weights go.")] = "magnitude",
@@ -158,7 +165,8 @@ def imp(
         float | None,
         typer.Option(help="Share of the remaining weights that a level removes, in every layer."),
     ] = None,
-    scope: Annotated[str | None, typer.Option(help="layer or global.")] = None,
+    scope: Scope = None,
+    one_shot: OneShot = False,
     out: Out = None,
     runs: Runs = None,
     workers: Workers = None,
@@ -182,9 +190,55 @@ def imp(
         "criterion": criterion,
         "fractions": fraction,
         "scope": scope,
+        "one_shot": one_shot,
     }
     where = replicates, scale, out, runs, workers, cluster, yes
     _run(task, lottery.imp, lottery.predict, options, *where)
+
+
+@app.command()
+@_resumable()
+def instability(
+    task: TaskName,
+    step: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Where copies part, as 500it, 3ep or 1%; repeat it. By default 0, 1, 6%."
+        ),
+    ] = None,
+    levels: Annotated[
+        int | None, typer.Option(help="How many times to prune; the task's by default.")
+    ] = None,
+    replicates: Replicates = None,
+    scale: Scale = None,
+    scope: Scope = None,
+    one_shot: OneShot = False,
+    points: Annotated[int, typer.Option(help="Points on the line between two copies.")] = 30,
+    out: Out = None,
+    runs: Runs = None,
+    workers: Workers = None,
+    cluster: Cluster = None,
+    yes: Yes = False,
+) -> None:
+    """Train tickets rewound to several steps, each with a copy that sees other SGD noise.
+
+    Prints test accuracies, and between copies the error barrier in points and the distance, all as
+    mean and 95% interval over replicates; writes table.csv, curves.csv and masks.safetensors. It
+    goes on where it stopped, as `lth imp` does.
+
+    For example:  lth instability mlp-mnist1d --step 0% --step 10% --one-shot --scale live
+    """
+    from lth_utils import stability
+
+    options = {
+        "steps": step or ["0%", "1%", "6%"],
+        "levels": levels,
+        "scope": scope,
+        "one_shot": one_shot,
+        "between": stability.Between(points),
+    }
+    where = replicates, scale, out, runs, workers, cluster, yes
+    _run(task, stability.instability, stability.predict, options, *where)
 
 
 @app.command()
@@ -289,9 +343,18 @@ def _agree(predict: Callable[[], float], yes: bool) -> None:
 def _show(table) -> None:
     from lth_utils import studies
 
-    means = studies.summary(table)
+    _print_means(
+        studies.summary(table), "Test accuracy at the early stop (%), mean and 95% interval"
+    )
+    if (table.moment == "between").any():
+        for metric, unit in (("error barrier", "points of test error"), ("distance", "L2")):
+            means = studies.summary(table, metric, moment="between")
+            _print_means(means, f"Between copies: {metric} ({unit}), mean and 95% interval")
+
+
+def _print_means(means, title: str) -> None:
     names = list(dict.fromkeys(means.treatment))
-    print("\nTest accuracy at the early stop (%), mean and 95% interval over replicates")
+    print(f"\n{title} over replicates")
     print(f"{'level':>5} {'weights':>8}  " + "".join(f"{name:<24}" for name in names))
     for level, rows in means.groupby("level"):
         cells = []
@@ -324,7 +387,7 @@ def list_runs(runs: Runs = None) -> None:
     rows = [
         (
             unit.key[:10],
-            "damaged" if unit.damaged else _word(unit.settings.get("network")),
+            "damaged" if unit.damaged else _what(unit.settings),
             *(_word(unit.settings.get(name)) for name in ("data", "treatment", "level", "seed")),
             f"{unit.seconds:.1f}",
             _size(unit.bytes),
@@ -351,6 +414,7 @@ def show_run(
 ) -> None:
     """Show a run's settings, where it comes from, and its loss and accuracy."""
     from lth_utils.errors import InputError
+    from lth_utils.lottery import CURVES
     from lth_utils.store import Store
 
     store = Store(runs)
@@ -362,7 +426,7 @@ def show_run(
     _lines(unit.settings)
     print("\nProvenance")
     _lines({"seconds": unit.seconds, **unit.provenance})
-    rows = unit.history[unit.history.moment != "during"]
+    rows = unit.history[~unit.history.moment.isin(CURVES)]
     metrics = rows.pivot_table(
         index=["moment", "step"], columns=["split", "metric"], values="value", sort=False
     )
@@ -400,6 +464,11 @@ def make_room(
         print(f"{piece.key[:10]}  {what}, {_size(piece.bytes)}")
     print(f"{'Would free' if dry_run else 'Freed'} {_size(freed)}; "
           f"{_size(before - freed)} stay in {store.root}")  # fmt: skip
+
+
+def _what(settings) -> str:
+    """The network that was trained, or that two were compared."""
+    return "(line)" if "between" in settings else _word(settings.get("network"))
 
 
 def _word(value) -> str:

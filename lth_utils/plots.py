@@ -45,6 +45,7 @@ COLOURS = {
     "small init": (0.53, 0.13, 0.33),
     "large init large final": (0.10, 0.10, 0.10),
     "small init small final": (0.40, 0.26, 0.13),  # brown
+    "rescaled magnitude": (0.45, 0.48, 0.05),  # olive
 }
 MARKERS = {
     "reinit": "s", "random mask": "^", "fine-tune": "D", "random": "^", "smallest": "v",
@@ -53,7 +54,7 @@ MARKERS = {
     "large init": "s", "small init": "<", "large init large final": "D",
     "small init small final": "X",
     "frozen": "D", "frozen if grown": "^", "frozen if shrunk": "v", "frozen at random": "X",
-    "untrained": "<",
+    "untrained": "<", "copy": "P",
 }  # fmt: skip
 LINES = {
     "reinit": "--", "reshuffle": "--", "constant": "--", "random signs": "--", "same signs": "-",
@@ -90,9 +91,11 @@ def look(name: object) -> Look:
     """How a treatment, a criterion or a way to prune is drawn.
 
     With modifiers after commas, a treatment has its own colour, the line of its signs, solid where
-    they are the ticket's, and the marker of what is done with the pruned weights.
+    they are the ticket's, and the marker of what is done with the pruned weights. The step that it
+    is rewound to changes nothing.
     """
     base, *modifiers = [name] if name in COLOURS else str(name).split(", ")
+    base = base if base in COLOURS else base.split(" @ ")[0]
     marker, line = "o", "-"
     for part in (base, *modifiers):
         marker, line = MARKERS.get(part, marker), LINES.get(part, line)

@@ -5,7 +5,9 @@ controls, on the same seeds. What it trains is kept in a store, unit by unit; it
 here, by other processes or on other machines.
 """
 
-from lth_utils.lottery._imp import Lottery, Ticket, bar, imp, predict, stopped
-from lth_utils.lottery._units import TABLE, Bench
+from lth_utils.lottery._imp import CURVES, Lottery, Ticket, bar, imp, predict, stopped
+from lth_utils.lottery._units import TABLE, Bench, Between
 
-__all__ = ["TABLE", "Bench", "Lottery", "Ticket", "bar", "imp", "predict", "stopped"]
+__all__ = [
+    "CURVES", "TABLE", "Bench", "Between", "Lottery", "Ticket", "bar", "imp", "predict", "stopped",
+]  # fmt: skip

@@ -242,7 +242,12 @@ def _to_keep(
         for _ in range(200):
             middle = (low + high) / 2
             low, high = (middle, high) if sum(held(2**middle).values()) < target else (low, middle)
-        counts = _whole(held(2**high), most, target)
+        less, more = held(2**low), held(2**high)
+        gap = sum(more.values()) - sum(less.values())
+        # Where what is wanted leaps, only the layers that leap share what is between.
+        part = min(1.0, (target - sum(less.values())) / gap) if gap > 0 else 1.0
+        shares = {name: less[name] + part * (more[name] - less[name]) for name in most}
+        counts = _whole(shares, most, target)
         for name in result:
             result[name].append(most[name] - counts[name])
     return result

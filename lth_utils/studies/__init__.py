@@ -7,13 +7,14 @@ and nowhere else.
 """
 
 from lth_utils.studies._claims import CLAIMS, VERDICTS, Claim, Finding
+from lth_utils.studies._depth import DEEP, deep_table
 from lth_utils.studies._intervals import Interval, interval, measure, paired, summary
 from lth_utils.studies._recording import CURVE_POINTS, Recorded, expected, record, recorded
 from lth_utils.studies._scorecard import SCORECARD, scorecard
 from lth_utils.studies._studies import PROCEDURES, STUDIES, Procedure, Study, Variant, by_name
 
 __all__ = [
-    "CLAIMS", "CURVE_POINTS", "PROCEDURES", "SCORECARD", "STUDIES", "VERDICTS", "Claim", "Finding",
-    "Interval", "Procedure", "Recorded", "Study", "Variant", "by_name", "expected", "interval",
-    "measure", "paired", "record", "recorded", "scorecard", "summary",
+    "CLAIMS", "CURVE_POINTS", "DEEP", "PROCEDURES", "SCORECARD", "STUDIES", "VERDICTS", "Claim",
+    "Finding", "Interval", "Procedure", "Recorded", "Study", "Variant", "by_name", "deep_table",
+    "expected", "interval", "measure", "paired", "record", "recorded", "scorecard", "summary",
 ]  # fmt: skip

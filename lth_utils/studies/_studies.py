@@ -531,6 +531,20 @@ STUDIES = {
             minutes=6,
         ),
         Study(
+            name="mlp-mnist1d-layerwise",
+            title="The smallest system, with every layer pruned by an equal share",
+            task=tasks.MLP_MNIST1D,
+            changes={"scope": "layer", "prune": {"linear": 0.20, "output": 0.10}},
+            options={
+                "one_shot": True,
+                "steps": ("0%", "10%"),
+                "alone": ("reinit",),
+                "between": stability.Between(),
+            },
+            procedure="instability",
+            minutes=3,
+        ),
+        Study(
             name="mlp-mnist1d-rates",
             title="Tickets and fresh weights at several learning rates: the smallest system",
             task=tasks.MLP_MNIST1D,

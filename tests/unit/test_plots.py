@@ -46,8 +46,8 @@ def bands(ax):
 
 
 def test_every_treatment_and_criterion_has_a_colour_and_no_two_treatments_share_one():
-    assert set(TREATMENTS) | set(CRITERIA) | {"dense"} <= set(plots.COLOURS)
-    colours = [plots.COLOURS[name] for name in [*TREATMENTS, "dense"]]
+    assert set(TREATMENTS) | set(CRITERIA) <= set(plots.COLOURS)
+    colours = [plots.COLOURS[name] for name in TREATMENTS]
     assert len(set(colours)) == len(colours)
     colours = [plots.COLOURS[name] for name in CRITERIA]
     assert len(set(colours)) == len(colours)

@@ -1,4 +1,8 @@
-"""Rules for Part 3: when tickets stop winning, late rewinding, instability."""
+"""Rules for Part 3: when tickets stop winning, late rewinding, instability.
+
+Accuracies are those at the end of training, as in the papers on deep networks: their rates fall
+towards the end, and copies, too, are compared there.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,8 @@ from lth_utils.recipes import Step
 from lth_utils.stability import STABLE
 from lth_utils.studies._intervals import interval, measure, paired
 from lth_utils.studies._rules._common import Finding, finding_at, verdict_of
+
+MOMENT = "end"
 
 SPARSE = 0.25
 """Claims about tickets of deep networks speak of densities up to this share."""
@@ -36,7 +42,7 @@ def _sparse(table: pd.DataFrame) -> pd.DataFrame:
 
 def _gain(table: pd.DataFrame, one: str, other: str) -> pd.DataFrame:
     """Seed-paired differences in test accuracy, by level."""
-    return paired(table, one, other).set_index("level", drop=False)
+    return paired(table, one, other, moment=MOMENT).set_index("level", drop=False)
 
 
 def _between(table: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -48,7 +54,7 @@ def _best(table: pd.DataFrame, level: int) -> str:
     """The rewound ticket with the best validation accuracy at a level, if that was recorded, and
     else with the best test accuracy."""
     split = "val" if (table.split == "val").any() else "test"
-    rows = measure(table, split=split)
+    rows = measure(table, moment=MOMENT, split=split)
     rows = rows[(rows.level == level) & rows.treatment.isin(rewound(table))]
     return rows.groupby("treatment").value.mean().idxmax()
 
@@ -142,7 +148,7 @@ def flat_where_winning(table: pd.DataFrame, margin: float) -> Finding | None:
     if pairs.empty:
         return None
     agree = pairs.wins == (pairs.barrier < STABLE)
-    lower = _where_failing(table, "error barrier", "barrier of copies, points of test error,")
+    lower = _where_failing(table, "error barrier", "barrier of copies, points of test error")
     partly = lower is not None and lower.verdict == "holds"
     verdict = verdict_of(bool(agree.all()), partly or bool(agree.mean() > 0.5))
     if lower is None:
@@ -253,9 +259,9 @@ def _by_rate(table: pd.DataFrame) -> pd.DataFrame:
     """For each rate: ticket − reinit at the sparsest level, and the dense network's accuracies."""
     rows = []
     for rate, part in table.groupby("rate", sort=False):
-        gain = paired(part, "ticket", "reinit").iloc[-1]
+        gain = paired(part, "ticket", "reinit", moment=MOMENT).iloc[-1]
         accuracy = {
-            split: measure(part[part.level == 0], split=split).value.mean()
+            split: measure(part[part.level == 0], moment=MOMENT, split=split).value.mean()
             for split in ("val", "test")
         }
         rows.append(
@@ -277,7 +283,9 @@ def lower_rate_restores(table: pd.DataFrame, margin: float) -> Finding | None:
     fails = bool(rates.loc[STANDARD].low <= 0)
     dense = table[table.level == 0]
     cost = {
-        name: paired(dense.assign(rate=dense.rate.astype(str)), name, STANDARD, by="rate").iloc[0]
+        name: paired(
+            dense.assign(rate=dense.rate.astype(str)), name, STANDARD, by="rate", moment=MOMENT
+        ).iloc[0]
         for name in wins.index
     }
     paid = any(row.high < 0 for row in cost.values())
@@ -311,7 +319,7 @@ LAYERWISE = ("layer", "erdos-renyi", "sensitivity")
 
 def _against(table: pd.DataFrame, one: str, other: str) -> pd.DataFrame:
     tickets = table[(table.treatment == "ticket") & (table.density <= SPARSE)]
-    return paired(tickets, one, other, by="scope")
+    return paired(tickets, one, other, by="scope", moment=MOMENT)
 
 
 def global_beats_layerwise(table: pd.DataFrame, margin: float) -> Finding | None:
