@@ -195,6 +195,8 @@ def path(
     if split not in ("train", "val", "test"):
         raise unknown("split", split, ("train", "val", "test"))
     _check(task.model, one, other)
+    if via is not None:
+        _check(task.model, one, via)
     looked_at = getattr(task.data, split)
     looked_at = looked_at.first(min(images or len(looked_at), len(looked_at)))
     positions = np.linspace(0, 1, points)
@@ -249,7 +251,9 @@ def bend(
     """
     _check(task.model, one, other)
     data, recipe = task.data, task.recipe
-    device, names = data.train.images.device, models.trainable(task.model)
+    model = copy.deepcopy(task.model)  # whose noisy layers are given streams
+    noisy = {n: m for n, m in model.named_modules() if isinstance(m, models.Noisy)}
+    device, names = data.train.images.device, models.trainable(model)
     corner = interpolate(one, other, 0.5)
     trained = [corner[n].detach().clone().requires_grad_() for n in names]
     kept = [(one[n] != 0) | (other[n] != 0) for n in names]
@@ -267,8 +271,10 @@ def bend(
         for n, w in zip(names, trained, strict=True):
             end = torch.stack([e[n][r] for r, e in enumerate(ends)])
             weights[n] = torch.lerp(end, w, share.to(w.dtype).view(-1, *[1] * (w.dim() - 1)))
+        for name, layer in noisy.items():
+            layer.streams = [stream(s, "copy", "bend", i, layer.purpose, name) for s in seeds]
         outputs = models.forward(
-            task.model, weights, data.normalise(data.train.images[index]), training=True
+            model, weights, data.normalise(data.train.images[index]), training=True
         )
         loss = F.cross_entropy(
             outputs.flatten(0, 1), data.train.labels[index].flatten(), reduction="sum"

@@ -229,9 +229,9 @@ SHORT = {
 """What is changed besides where iterations take longer or trainings are many."""
 
 
-SMALL_PICTURES = {"dataset": "cifar10-jpeg", "pool": 2, "levels": 2, "stride": (7, 3)}
-"""What the studies of deep networks change for two CPU cores: pictures of 16 × 16 pixels, and two
-densities, 21.0% and 10.7% of the convolutions' weights."""
+SMALL_PICTURES = {"dataset": "cifar10-jpeg", "pool": 2, "levels": 1, "stride": (10,)}
+"""What the studies of deep networks change for two CPU cores: pictures of 16 × 16 pixels, and one
+density, 10.7% of the convolutions' weights."""
 
 BRIEF = {"batch": 128, "augment": Augment(flip=True, crop=2), "every": "1ep"}
 """And in the recipe; its rate and the drops at a half and three quarters stay."""
@@ -274,7 +274,7 @@ def _scopes(task: Task, scopes: Sequence[str], duration: str) -> Study:
         title=f"How much each layer keeps, fixed or found: {task.title}, narrow",
         task=task,
         changes=SMALL_PICTURES
-        | {"width": 0.25, "levels": 1, "stride": (14,), "recipe": BRIEF | {"duration": duration}},
+        | {"width": 0.25, "stride": (14,), "recipe": BRIEF | {"duration": duration}},
         options={"treatments": ("ticket",), "rewind": "6%", "one_shot": True},
         axis="scope",
         variants={scope: Variant(options=options(scope)) for scope in scopes},
@@ -571,7 +571,7 @@ STUDIES = {
         ),
         _instability(tasks.VGG11_CIFAR10, 0.25, "8ep"),
         _instability(
-            tasks.RESNET20_CIFAR10, 0.5, "3ep", {"dense": ("0%", "25%")}, levels=1, stride=(10,)
+            tasks.RESNET20_CIFAR10, 0.5, "3ep", {"dense": ("0%", "25%")}
         ),
         Study(
             name="vgg-19-layers",
@@ -599,7 +599,7 @@ STUDIES = {
             title="Tickets and fresh weights at several learning rates: VGG-11, narrow",
             task=tasks.VGG11_CIFAR10,
             changes=SMALL_PICTURES
-            | {"width": 0.25, "levels": 1, "stride": (10,), "recipe": BRIEF | {"duration": "3ep"}},
+            | {"width": 0.25, "recipe": BRIEF | {"duration": "3ep"}},
             options={"treatments": ("ticket", "reinit"), "one_shot": True},
             axis="rate",
             variants={
@@ -620,8 +620,6 @@ STUDIES = {
             0.125,
             "2ep",
             {"steps": ("0%", "6%"), "dense": ("0%", "6%")},
-            levels=1,
-            stride=(10,),
         ),
     )
 }  # fmt: skip

@@ -145,20 +145,19 @@ def test_erdos_renyi_gives_what_one_layer_cannot_hold_to_the_others():
 
 
 def test_sensitivity_keeps_more_of_the_layer_whose_pruning_hurts(toy_task):
-    """The wrong way round: much of what does not matter. Here a layer's weights are divided by a
-    hundred and its successor's multiplied, so that no magnitude tells; only images do."""
-    task = replace(toy_task, recipe=replace(toy_task.recipe, duration="60it"))
-    dense = task.dense_mask([0])
-    weights = task.train(task.init([0]), dense, [0]).weights
-    found = magnitude(weights, dense, 0.7, "sensitivity", task=task)
-    # Without effect: a copy of every unit of the first layer whose outgoing weights are zero.
-    idle = weights | {"fc2.weight": weights["fc2.weight"] * 1e-6}
-    other = magnitude(idle, dense, 0.7, "sensitivity", task=task)
-    assert other.kept.tolist() == found.kept.tolist()
-    # Nothing that the first two layers do reaches the outputs, so that pruning them costs nothing.
-    for name in ("fc1.weight", "output.weight"):
-        before, after = (by_layer(mask)[name][0] for mask in (found, other))
-        assert after < before if name == "fc1.weight" else after >= before
+    """The wrong way round: much of what does not matter. The outputs are those of the biases before
+    them, and all classes equal; whatever the last layer loses makes the loss rise, and nothing that
+    the others lose does. By magnitude the last would go first."""
+    weights = {n: w[:1] for n, w in drawn()[0].items()}
+    rng = torch.Generator().manual_seed(0)
+    last = torch.randn(1, 4, 5, generator=rng)
+    weights["fc1.weight"] = torch.randn(1, 15, 16, generator=rng)
+    weights["fc2.weight"] = torch.randn(1, 5, 15, generator=rng) * 1e-6
+    weights["fc2.bias"] = torch.ones(1, 5)
+    weights["output.weight"] = 0.1 * (last - last.mean(2, keepdim=True))
+    found = magnitude(weights, toy_task.dense_mask([0]), 0.7, "sensitivity", task=toy_task)
+    kept = {name: counts[0] for name, counts in by_layer(found).items()}
+    assert kept["output.weight"] >= 19 and kept["fc1.weight"] < 120 and kept["fc2.weight"] < 40
 
 
 @pytest.fixture
@@ -229,25 +228,26 @@ def test_sensitivity_asks_the_validation_images_and_no_others(toy_task, toy):
         changed.__dict__["data"] = replace(toy, **parts)
         return magnitude(weights, mask, 0.6, "sensitivity", task=changed)
 
-    swapped = {n: Split(s.images.flip(-1), s.labels.flip(0))
-               for n, s in (("train", toy.train), ("test", toy.test), ("val", toy.val))}  # fmt: skip
-    assert with_(train=swapped["train"], test=swapped["test"]) == found
-    assert with_(val=swapped["val"]) != found
+    train, val, test = (
+        Split(part.images.flip(-1), part.labels.flip(0)) for part in (toy.train, toy.val, toy.test)
+    )
+    assert with_(train=train, test=test) == found
+    assert with_(val=val) != found
 
 
 def test_a_scope_of_a_readers_own_needs_five_lines():
     weights, mask = drawn()
 
-    @pruning.scope("from the last")
-    def from_the_last(choice: Choice):
-        sizes = {n: 1.0 + i for i, n in enumerate(reversed(choice.mask))}
+    @pruning.scope("by number")
+    def by_number(choice: Choice):
+        sizes = {n: 1.0 + i for i, n in enumerate(choice.mask)}
         return _to_keep(choice, lambda scale, _: {n: scale * size for n, size in sizes.items()})
 
     try:
-        found = magnitude(weights, mask, 0.5, "from the last")
+        found = magnitude(weights, mask, 0.5, "by number")
         assert found.kept.tolist() == magnitude(weights, mask, 0.5).kept.tolist()
     finally:
-        del SCOPES["from the last"]
+        del SCOPES["by number"]
 
 
 # Rescaled magnitudes ------------------------------------------------------------------------------
