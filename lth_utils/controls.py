@@ -185,8 +185,8 @@ def step_of(name: str) -> str | None:
     Raises:
         InputError: what stands there is not a step.
     """
-    _, _, step = name.split(", ")[0].partition(" @ ")
-    return str(Step.of(step)) if step else None
+    _, at, step = name.split(", ")[0].partition(" @ ")
+    return str(Step.of(step)) if at else None
 
 
 def at_step(name: str, step: Step | str | int) -> str:

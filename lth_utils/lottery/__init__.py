@@ -6,8 +6,9 @@ here, by other processes or on other machines.
 """
 
 from lth_utils.lottery._imp import CURVES, Lottery, Ticket, bar, imp, predict, stopped
-from lth_utils.lottery._units import TABLE, Bench, Between
+from lth_utils.lottery._units import TABLE, Bench, Comparison
 
 __all__ = [
-    "CURVES", "TABLE", "Bench", "Between", "Lottery", "Ticket", "bar", "imp", "predict", "stopped",
+    "CURVES", "TABLE", "Bench", "Comparison", "Lottery", "Ticket", "bar", "imp", "predict",
+    "stopped",
 ]  # fmt: skip

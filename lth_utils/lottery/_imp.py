@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 from lth_utils import controls, costs, models, pruning
 from lth_utils.controls import Arm, Situation
 from lth_utils.errors import InputError
-from lth_utils.lottery._units import Bench, Between
+from lth_utils.lottery._units import Bench, Comparison
 from lth_utils.masks import Mask
 from lth_utils.models import Weights
 from lth_utils.pruning import Criterion
@@ -104,7 +104,7 @@ def imp(
     fractions: float | Mapping[str, float] | None = None,
     scope: str | None = None,
     one_shot: bool = False,
-    between: Between | None = None,
+    between: Comparison | None = None,
     store: Store | None = None,
     executor: Executor | None = None,
     progress: bool | None = None,
@@ -214,7 +214,7 @@ def predict(
     fractions: float | Mapping[str, float] | None = None,
     scope: str | None = None,
     one_shot: bool = False,
-    between: Between | None = None,
+    between: Comparison | None = None,
     store: Store | None = None,
 ) -> float:
     """Seconds that :func:`imp` will take here for the same arguments, from a few iterations run
@@ -238,10 +238,9 @@ def predict(
             measured = design.density(level)
             iteration, look = costs.pace(task, measured, members)
         total += count * (iterations * iteration + (-(-iterations // every) + 4) * look)
-    if between is not None and missing:
-        pairs = sum(key not in store for (_, name, _), key in keys.items()
-                    if controls.original_of(name))  # fmt: skip
-        total += pairs * look * between.images(task) / len(task.data.val)
+    if unmeasured := sum(key not in store for key in bench.pairs(keys)):
+        _, look = costs.pace(task, 1.0, members)
+        total += unmeasured * look * between.images(task) / len(task.data.val)
     return total
 
 
@@ -318,7 +317,8 @@ class _Design:
         }
         sparse = [name for name in treatments if not controls.is_dense(name)]
         plan = {level: task.arms_at(level, levels, sparse) for level in range(1, levels + 1)}
-        dense = [name for name in treatments if controls.is_dense(name)]
+        # The dense network itself is there anyway.
+        dense = [n for n in treatments if controls.is_dense(n) and n != controls.DENSE]
         named = [step for name in treatments if (step := controls.step_of(name))]
         steps = tuple(dict.fromkeys([str(rewind), *named]))
         return cls(

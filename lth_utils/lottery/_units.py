@@ -14,7 +14,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import cloudpickle
 import pandas as pd
@@ -28,7 +28,7 @@ from lth_utils.masks import Mask
 from lth_utils.models import Weights
 from lth_utils.randomness import GENERATOR
 from lth_utils.store import NUMERICS, Store, Unit, identity, is_own, key
-from lth_utils.training import Run, train
+from lth_utils.training import Run, alongside, train
 
 if TYPE_CHECKING:
     from lth_utils.tasks import Task
@@ -57,9 +57,17 @@ class Wanted:
     """Length of its training."""
 
 
-Between = Callable[["Task", Weights, Weights, int], pd.DataFrame]
-"""What is measured between a network and its copy, of one seed, as a training's history is written;
-see :class:`lth_utils.stability.Between`."""
+class Comparison(Protocol):
+    """What is measured between a network and its copy; see :class:`lth_utils.stability.Between`.
+
+    Part of the key of what it finds, so a frozen dataclass.
+    """
+
+    def __call__(self, task: Task, one: Weights, other: Weights, seed: int) -> pd.DataFrame:
+        """Rows as a training's history has them, for one pair (R = 1)."""
+
+    def images(self, task: Task) -> int:
+        """How many images that looks at, from which its duration is predicted."""
 
 
 class Bench:
@@ -73,7 +81,7 @@ class Bench:
         store: Store,
         executor: Executor | None,
         bar: tqdm | None,
-        between: Between | None = None,
+        between: Comparison | None = None,
     ):
         self.task, self.seeds, self.settings, self.store = task, seeds, settings, store
         self.executor, self.bar, self.between = executor, bar, between
@@ -162,6 +170,15 @@ class Bench:
         self.parents = before
         return keys
 
+    def pairs(self, keys: Mapping[tuple[int, str, int], str]) -> Iterator[str]:
+        """The keys of what is measured between copies, of a plan with these keys."""
+        for (level, name, seed), own in keys.items():
+            original = controls.original_of(name)
+            if self.between is not None and original:
+                dense = controls.is_dense(name)
+                other = keys[(0, controls.DENSE, seed) if dense else (level, original, seed)]
+                yield key(self._pair(other, own))
+
     # What is wanted -----------------------------------------------------------------------------
 
     def _wanted(self, arms: Mapping[str, Arm], level: int, keep: Sequence[str]) -> Iterator[Wanted]:
@@ -170,7 +187,10 @@ class Bench:
         for treatment, arm in arms.items():
             recipe = arm.recipe or self.task.recipe
             iterations = recipe.iterations(images) - recipe.iteration(arm.begin, images)
-            is_chain = treatment == first and not controls.original_of(first)
+            # Other dense networks part from the dense one, and are not what is pruned.
+            is_chain = treatment == first and (
+                first == controls.DENSE or not controls.is_dense(first)
+            )
             is_side = treatment in compared and not is_chain
             for i, seed in enumerate(self.seeds):
                 settings = self._settings(treatment, level, seed, keep, is_side)
@@ -191,6 +211,7 @@ class Bench:
     ) -> dict:
         # A dense network does not depend on how it will be pruned, so every way shares it.
         pruning_settings = self.settings if level else {}
+        parted = controls.is_dense(treatment) and treatment != controls.DENSE
         data = self.task.data
         return {
             "network": [self.task.network, self.task.width, *self._extras("dropout", "supermask")],
@@ -204,7 +225,7 @@ class Bench:
             "keep": list(keep),
             "parent": self.parents[seed],
             **pruning_settings,
-            **self._own(controls.parts(treatment) if level else ()),
+            **self._own(controls.parts(treatment) if level or parted else ()),
             **({"weights": "kept"} if is_side else {}),
             **({"report": self.task.report} if self.task.report != ("test",) else {}),
         }
@@ -228,6 +249,24 @@ class Bench:
         self, trained: Mapping[tuple[str, int], tuple[Wanted, Weights]], level: int
     ) -> None:
         """Measure between each treatment and its copy; what was measured before is read."""
+        pairs = list(self._paired(trained))
+        found = [self.store.load(key(settings)) for _, _, settings, _ in pairs]
+        missing = [i for i, unit in enumerate(found) if unit is None]
+        works = [partial(self._measure, *pairs[i]) for i in missing]
+        on_cpu = self.task.data.train.labels.device.type == "cpu"
+        for number, unit in alongside(works, self.threads if on_cpu else torch.get_num_threads()):
+            self.store.save(key(unit.settings), unit)
+            found[missing[number]] = unit
+        for (wanted, _, _, _), unit in zip(pairs, found, strict=True):
+            self.seconds += unit.seconds
+            name = controls.original_of(wanted.treatment)
+            rows = self._labelled(unit.history, name, level, wanted.arm, wanted.seed)
+            self.histories.append(rows)
+
+    def _paired(
+        self, trained: Mapping[tuple[str, int], tuple[Wanted, Weights]]
+    ) -> Iterator[tuple[Wanted, Weights, dict, Weights]]:
+        """Each copy with its weights, what says all of the comparison, and the other weights."""
         for (name, seed), (unit, weights) in trained.items():
             original = controls.original_of(name)
             if self.between is None or original is None:
@@ -236,16 +275,25 @@ class Bench:
                 other_key, other = self.parents[seed], self.dense[seed]
             else:
                 other_key, other = trained[original, seed][0].key, trained[original, seed][1]
-            settings = {"between": [other_key, unit.key], "measured": self.between}
-            found = self.store.load(key(settings))
-            if found is None:
-                began = time.perf_counter()
-                history = self.between(self.task, other, weights, seed)
-                provenance = {"path": "between", **_where(self.task.data.train.labels.device)}
-                found = Unit(history, {}, time.perf_counter() - began, settings, provenance)
-                self.store.save(key(settings), found)
-            self.seconds += found.seconds
-            self.histories.append(self._labelled(found.history, original, level, unit.arm, seed))
+            yield unit, weights, self._pair(other_key, unit.key), other
+
+    def _measure(self, wanted: Wanted, weights: Weights, settings: dict, other: Weights) -> Unit:
+        own = copy.copy(self.task)
+        # Others are measured side by side, and the mode of a model changes.
+        vars(own).update(data=self.task.data, model=copy.deepcopy(self.task.model))
+        began = time.perf_counter()
+        history = self.between(own, other, weights, wanted.seed)
+        provenance = {
+            "path": "between",
+            "threads": self.threads,
+            **_where(self.task.data.train.labels.device),
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        return Unit(history, {}, time.perf_counter() - began, settings, provenance)
+
+    def _pair(self, one: str, other: str) -> dict:
+        """What says all of a comparison of two units, by their keys."""
+        return {"between": [one, other], "measured": self.between}
 
     def _labelled(
         self, history: pd.DataFrame, treatment: str, level: int, arm: Arm, seed: int

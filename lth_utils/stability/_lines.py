@@ -17,7 +17,7 @@ from lth_utils.datasets import Dataset
 from lth_utils.errors import InputError, unknown
 from lth_utils.models import Weights
 from lth_utils.randomness import stream
-from lth_utils.training import chunk_of, evaluate
+from lth_utils.training import channels_last, chunk_of, evaluate
 
 if TYPE_CHECKING:
     from lth_utils.tasks import Task
@@ -254,6 +254,7 @@ def bend(
     model = copy.deepcopy(task.model)  # whose noisy layers are given streams
     noisy = {n: m for n, m in model.named_modules() if isinstance(m, models.Noisy)}
     device, names = data.train.images.device, models.trainable(model)
+    one, other = ({n: channels_last(w) for n, w in w.items()} for w in (one, other))
     corner = interpolate(one, other, 0.5)
     trained = [corner[n].detach().clone().requires_grad_() for n in names]
     kept = [(one[n] != 0) | (other[n] != 0) for n in names]
@@ -265,16 +266,20 @@ def bend(
         position = np.array([draw.uniform(1)[0] for draw in draws])
         index = [draw.integers(len(data.train), recipe.batch) for draw in draws]
         index = torch.from_numpy(np.stack(index)).to(device)
-        ends = [one if p <= 0.5 else other for p in position]
+        near = torch.from_numpy(position <= 0.5).to(device)
         share = torch.from_numpy(1 - np.abs(2 * position - 1)).to(device)  # of the corner
         weights = {n: w.clone() for n, w in corner.items() if n not in names}
         for n, w in zip(names, trained, strict=True):
-            end = torch.stack([e[n][r] for r, e in enumerate(ends)])
-            weights[n] = torch.lerp(end, w, share.to(w.dtype).view(-1, *[1] * (w.dim() - 1)))
+            per_member = (-1, *[1] * (w.dim() - 1))
+            end = torch.where(near.view(per_member), one[n], other[n])
+            weights[n] = torch.lerp(end, w, share.to(w.dtype).view(per_member))
         for name, layer in noisy.items():
             layer.streams = [stream(s, "copy", "bend", i, layer.purpose, name) for s in seeds]
         outputs = models.forward(
-            model, weights, data.normalise(data.train.images[index]), training=True
+            model,
+            weights,
+            channels_last(data.normalise(data.train.images[index])),
+            training=True,
         )
         loss = F.cross_entropy(
             outputs.flatten(0, 1), data.train.labels[index].flatten(), reduction="sum"

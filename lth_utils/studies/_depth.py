@@ -18,7 +18,8 @@ from lth_utils.studies._studies import by_name
 
 DEEP = [
     "study", "network", "data", "recipe", "replicates", "density",
-    "dense", "reinit", "reset", "rewound", "step", "reset − reinit", "rewound − reset",
+    "dense", "reinit", "reset", "rewound", "step",
+    "reset − reinit", "reset − dense", "rewound − reinit", "rewound − dense", "rewound − reset",
     "barrier of reset", "barrier of rewound", "distance of reset", "distance of rewound",
     "published",
 ]  # fmt: skip
@@ -38,21 +39,24 @@ NEAR = 0.2
 count in ours."""
 
 
-def deep_table(names: Sequence[str], folder: str | Path | None = None) -> pd.DataFrame:
+def deep_table(
+    names: Sequence[str], folder: str | Path | None = None, moment: str = "end"
+) -> pd.DataFrame:
     """What recorded studies of instability say of tickets, one row for each density up to 25%.
 
     Args:
         names: studies with tickets rewound to step 0 and later, each with a copy, and with
             ``reinit``. A study that is not recorded yet has no rows.
         folder: where results are looked for; those that come with the book by default.
+        moment: of accuracies: ``"end"``, as in the papers on deep networks, or ``"early stop"``.
+            Copies are compared at the end in any case.
 
     Returns:
         Columns :data:`DEEP`, in the order of ``names`` and then sparser. *Reset* is the ticket from
         step 0, *rewound* the one from the later step with the best mean validation accuracy;
-        ``step`` says which. Accuracies are of the test set at the early stop, in percent, and
-        differences seed-paired, in points; barriers are between a ticket and its copy under other
-        SGD noise, in points of test error, and so are distances, L2. Each of these is an
-        :class:`Interval`.
+        ``step`` says which. Accuracies are of the test set, in percent, and differences
+        seed-paired, in points; barriers are between a ticket and its copy under other SGD noise, in
+        points of test error, and so are distances, L2. Each of these is an :class:`Interval`.
 
     Raises:
         InputError: a study is unknown, or has no such tickets.
@@ -61,21 +65,22 @@ def deep_table(names: Sequence[str], folder: str | Path | None = None) -> pd.Dat
     place = Path(folder) if folder else datasets.embedded("results")
     # Asked of the disk: what is there and cannot be read is an error, and not "not yet".
     there = [name for name in names if (place / f"{by_name(name).name}.csv").exists()]
-    rows = [row for name in there for row in _rows(name, recorded(name, folder))]
+    rows = [row for name in there for row in _rows(name, recorded(name, folder), moment)]
     return pd.DataFrame(rows, columns=DEEP)
 
 
-def _rows(name: str, result: Recorded) -> Iterator[list]:
+def _rows(name: str, result: Recorded, moment: str) -> Iterator[list]:
     table, settings = result.table, result.provenance["settings"]
     steps = rewound(table)
     if not steps or Step.of(step_of(steps[0])).amount != 0 or len(steps) < 2:
         raise InputError(f"Study {name!r} has no tickets from step 0 and from a later step.")
     sparse = table[(table.level > 0) & (table.density <= SPARSE)]
+    dense = table[(table.level == 0) & (table.treatment == "dense")]
     for _, part in sparse.groupby("level"):
-        later = _best(part, steps[1:])
+        later = _best(part, steps[1:], moment)
         both = {"reset": steps[0], "rewound": later}
-        of_dense = measure(table[table.level == 0])
         density = float(part.density.mean())
+        whole = pd.concat([dense, part])
         row = {
             "study": name,
             "network": settings["network"] + _width(settings["width"]),
@@ -83,35 +88,37 @@ def _rows(name: str, result: Recorded) -> Iterator[list]:
             "recipe": _in_words(settings),
             "replicates": len(result.provenance["seeds"]),
             "density": density,
-            "dense": interval(of_dense[of_dense.treatment == "dense"].value),
-            "reinit": _mean(part, "reinit"),
-            **{kind: _mean(part, ticket) for kind, ticket in both.items()},
+            "dense": _mean(dense, "dense", moment),
+            "reinit": _mean(part, "reinit", moment),
+            **{kind: _mean(part, ticket, moment) for kind, ticket in both.items()},
             "step": step_of(later),
-            "reset − reinit": _difference(part, steps[0], "reinit"),
-            "rewound − reset": _difference(part, later, steps[0]),
+            **{
+                f"{kind} − {other}": _difference(whole, ticket, other, moment)
+                for kind, ticket in both.items()
+                for other in ("reinit", "dense")
+            },
+            "rewound − reset": _difference(part, later, steps[0], moment),
             "published": _published(settings["network"], density),
         }
         for metric, short in (("error barrier", "barrier"), ("distance", "distance")):
             for kind, ticket in both.items():
-                row[f"{short} of {kind}"] = _mean(part, ticket, metric, "between")
+                row[f"{short} of {kind}"] = _mean(part, ticket, "between", metric)
         yield [row[column] for column in DEEP]
 
 
-def _best(part: pd.DataFrame, names: Sequence[str]) -> str:
+def _best(part: pd.DataFrame, names: Sequence[str], moment: str) -> str:
     """The ticket with the best mean validation accuracy."""
-    rows = measure(part, split="val")
+    rows = measure(part, moment=moment, split="val")
     return rows[rows.treatment.isin(names)].groupby("treatment").value.mean().idxmax()
 
 
-def _mean(
-    part: pd.DataFrame, treatment: str, metric: str = "accuracy", moment: str = "early stop"
-) -> Interval:
+def _mean(part: pd.DataFrame, treatment: str, moment: str, metric: str = "accuracy") -> Interval:
     rows = measure(part, metric, moment=moment)
     return interval(rows[rows.treatment == treatment].value)
 
 
-def _difference(part: pd.DataFrame, one: str, other: str) -> Interval:
-    row = paired(part, one, other).iloc[0]
+def _difference(part: pd.DataFrame, one: str, other: str, moment: str) -> Interval:
+    row = paired(part, one, other, moment=moment).iloc[0]
     return Interval(row["mean"], row.low, row.high, int(row.n))
 
 
@@ -133,10 +140,11 @@ def _in_words(settings: Mapping) -> str:
     """The recipe and how it is pruned, for one cell of a table."""
     recipe = settings["recipe"]
     length, schedule = Step.of(recipe["duration"]), recipe["schedule"]
+    scope = {"layer": "layerwise"}.get(settings["scope"], settings["scope"])
     return ", ".join([
         f"{'Adam' if 'betas' in recipe['optimiser'] else 'SGD'} at {recipe['optimiser']['rate']:g}",
         "cosine" if schedule["cosine"] else "drops" if schedule["milestones"] else "constant",
         f"{length.amount:,.15g} {'epochs' if length.unit == 'ep' else 'iterations'}",
         f"batch {recipe['batch']}",
-        f"{'one-shot' if settings.get('one_shot') else 'iterative'} {settings['scope']} pruning",
+        f"{'one-shot' if settings.get('one_shot') else 'iterative'} {scope} pruning",
     ])  # fmt: skip

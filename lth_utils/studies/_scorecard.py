@@ -52,9 +52,9 @@ def scorecard(folder: str | Path | None = None) -> pd.DataFrame:
     return card.astype({"ours": float, "low": float, "high": float, "replicates": "Int64"})
 
 
-def _doubt(claim: Claim, provenance: Mapping) -> str:
-    """Why a recorded result may not settle a claim; empty where it may."""
-    study, settings = by_name(claim.study), provenance["settings"]
+def _doubt(claim: Claim, name: str, provenance: Mapping) -> str:
+    """Why the recorded result of a study may not settle a claim; empty where it may."""
+    study, settings = by_name(name), provenance["settings"]
     needed = claim.least or (5 if settings["network"].startswith("LeNet") else 3)
     if settings["scale"] != "paper":
         return f"recorded at {settings['scale']} scale, which settles nothing"
@@ -71,12 +71,16 @@ def _judge(claim: Claim, folder: str | Path | None) -> dict:
     except DataError:
         return {"study": claim.study, "quantity": "study not recorded yet"}
     p = result.provenance
-    if doubt := _doubt(claim, p):
+    if doubt := _doubt(claim, claim.study, p):
         return {"study": claim.study, "quantity": doubt}
     try:
-        tables = [result.table, *(recorded(name, folder).table for name in claim.beside)]
+        beside = {name: recorded(name, folder) for name in claim.beside}
     except DataError:
         return {"study": claim.study, "quantity": "a study beside it is not recorded yet"}
+    for name, other in beside.items():
+        if doubt := _doubt(claim, name, other.provenance):
+            return {"study": claim.study, "quantity": f"{name} beside it: {doubt}"}
+    tables = [result.table, *(other.table for other in beside.values())]
     table = pd.concat(tables, ignore_index=True)
     finding = claim.rule(table, MATCHES.get(p["dataset"]["name"], MATCHES_ELSEWHERE))
     facts = {

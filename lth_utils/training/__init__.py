@@ -10,8 +10,10 @@ connected networks on a CPU have two faster ones: the dense path, and for those 
 pruned the sparse path, whose cost follows the density.
 """
 
-from lth_utils.training._plain import chunk_of, evaluate
+from lth_utils.training._plain import channels_last, chunk_of, evaluate
 from lth_utils.training._runs import HISTORY, Run
-from lth_utils.training._train import Checkpoint, train
+from lth_utils.training._train import Checkpoint, alongside, train
 
-__all__ = ["HISTORY", "Checkpoint", "Run", "chunk_of", "evaluate", "train"]
+__all__ = [
+    "HISTORY", "Checkpoint", "Run", "alongside", "channels_last", "chunk_of", "evaluate", "train",
+]  # fmt: skip

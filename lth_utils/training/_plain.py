@@ -155,12 +155,12 @@ class _Tensors:
         if name in self.flipped:
             return tensor.mT.contiguous()
         if tensor.dim() == 5:
-            return _channels_last(tensor)
+            return channels_last(tensor)
         return tensor.contiguous()
 
     def pictures(self, images: Tensor) -> Tensor:
         """Images (R, B, C, H, W) as the first layer likes them."""
-        return _channels_last(images) if self.channels_last else images
+        return channels_last(images) if self.channels_last else images
 
     @property
     def weights(self) -> Weights:
@@ -168,8 +168,11 @@ class _Tensors:
         return {n: t.mT if n in self.flipped else t for n, t in self.held.items()}
 
 
-def _channels_last(tensor: Tensor) -> Tensor:
-    """The same values with the third axis innermost in memory; shape as before."""
+def channels_last(tensor: Tensor) -> Tensor:
+    """The same values with the third axis of five innermost in memory, as convolutions of a
+    population like weights (R, out, in, H, W) and images (R, B, C, H, W); shape as before."""
+    if tensor.dim() != 5:
+        return tensor
     return tensor.movedim(2, -1).contiguous().movedim(-1, 2)
 
 

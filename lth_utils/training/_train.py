@@ -6,11 +6,11 @@ import copy
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +35,8 @@ STRETCH = 50
 """Iterations at most between two moments at which a training can be left and taken up again."""
 
 CHECKPOINT_SECONDS = 60.0
+
+T = TypeVar("T")
 
 
 class Checkpoint(Protocol):
@@ -331,6 +333,27 @@ def _joined(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
 
 
 # Several trainings --------------------------------------------------------------------------------
+
+
+def alongside(works: Sequence[Callable[[], T]], threads: int) -> Iterator[tuple[int, T]]:
+    """Do pieces of work side by side, each with so many of the threads that PyTorch has.
+
+    Yields:
+        The number of a piece and what it gave, as they finish. What has not begun when the caller
+        stops listening is left out.
+    """
+    cores = torch.get_num_threads()
+    workers = max(1, min(len(works), cores // threads))
+    pool = ThreadPoolExecutor(
+        workers, "lth-aside", initializer=torch.set_num_threads, initargs=(threads,)
+    )
+    try:
+        numbers = {pool.submit(work): number for number, work in enumerate(works)}
+        for future in as_completed(numbers):
+            yield numbers[future], future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(cores)
 
 
 def _side_by_side(

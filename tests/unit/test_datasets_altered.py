@@ -1,4 +1,4 @@
-"""Noisy labels and permuted pixels: what changes, what does not, and that no key mixes them up."""
+"""Noisy labels, permuted and pooled pixels: what changes, what does not; no key mixes them up."""
 
 from dataclasses import replace
 
@@ -129,6 +129,69 @@ def test_a_fully_connected_network_cannot_tell_the_difference(data):
     assert (unmoved - outputs).abs().max() > 0.1
 
 
+# Pooled pixels ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [2, 3, 4])
+def test_pooled_pixels_are_the_means_of_squares(data, size):
+    """Every second pixel instead of a mean, means over rows alone, or channels mixed."""
+    rows, columns = 4 // size, 5 // size  # what is left over is dropped
+    pooled = data.pooled(size)
+    assert pooled.input_shape == (3, rows, columns)
+    for before, after in zip(parts(data), parts(pooled), strict=True):
+        pixels = before.images.numpy().astype(float)[:, :, : rows * size, : columns * size]
+        means = pixels.reshape(-1, 3, rows, size, columns, size).mean((3, 5))
+        assert after.images.dtype == torch.uint8 and len(after) == len(before)
+        assert np.abs(after.images.numpy() - means).max() <= 0.5 + 1e-4  # rounded, not cut off
+        assert torch.equal(after.labels, before.labels)
+
+
+def test_many_images_are_pooled_as_few_are(data):
+    """The pieces in which it is done lose the last images, or change places."""
+    images = data.val.images.repeat(30, 1, 1, 1)  # of which one piece does not hold all
+    images[:, 0, 0, 0] = torch.arange(len(images)) % 256
+    many = replace(
+        data, train=replace(data.train, images=images, labels=data.val.labels.repeat(30))
+    )
+    pooled = many.pooled(2).train.images
+    assert len(pooled) == 6000
+    some = replace(data, train=replace(data.train, images=images[4990:5010],
+                                       labels=many.train.labels[4990:5010]))  # fmt: skip
+    assert torch.equal(pooled[4990:5010], some.pooled(2).train.images)
+
+
+def test_pooling_by_one_changes_no_pixel_and_the_brightest_stays_bright(data):
+    """A mean that passes 255 and begins at 0 again."""
+    assert torch.equal(data.pooled(1).test.images, data.test.images)
+    white = replace(data, test=replace(data.test, images=torch.full_like(data.test.images, 255)))
+    assert (white.pooled(2).test.images == 255).all()
+
+
+def test_the_title_and_the_fingerprint_say_that_it_is_pooled(data):
+    """A small picture that passes for the real one, or a unit of it for that of the other."""
+    assert data.pooled(2).title == "Toy at 2 × 2 pixels"
+    assert data.pooled(2).subset(1000).title == "Toy at 2 × 2 pixels (first 1,000)"
+    ways = [data, data.pooled(2), data.pooled(3), data.pooled(2).permuted(),
+            data.permuted().pooled(2)]  # fmt: skip
+    assert len({way.fingerprint for way in ways}) == len(ways)
+    assert data.pooled(2).fingerprint == data.pooled(np.int64(2)).fingerprint
+    assert data.title == "Toy" and data.input_shape == (3, 4, 5)
+
+
+@pytest.mark.parametrize("size", [0, -1, 5])
+def test_a_size_that_leaves_no_pixel_is_one_sentence(data, size):
+    with pytest.raises(InputError, match="of 4 × 5 pixels cannot be averaged over") as error:
+        data.pooled(size)
+    assert "from 1 to 4" in str(error.value) and str(error.value).count(".") == 1
+
+
+def test_a_task_pools_before_it_permutes_and_cuts(toy_task, toy):
+    task = replace(toy_task, pool=2, permuted=True, images=(50, None, None))
+    assert torch.equal(task.data.train.images, toy.pooled(2).permuted().subset(50).train.images)
+    assert task.model.fc1.in_features == 4
+    assert "at 2 × 2 pixels, pixels permuted" in task.describe()
+
+
 # Fingerprints -------------------------------------------------------------------------------------
 
 
@@ -227,6 +290,7 @@ CHANGES = {
     "some noise": {"label_noise": 0.3},
     "more noise": {"label_noise": 0.4},
     "permuted": {"permuted": True},
+    "pooled": {"pool": 2},
     "some dropout": {"dropout": 0.5},
     "less dropout": {"dropout": 0.25},
     "training accuracy": {"report": ("train", "test")},

@@ -22,9 +22,10 @@ TICKETS = {"ticket @ 0%": (80, 80), "ticket @ 1%": (84, 90), "ticket @ 6%": (86,
 
 def accuracies(name, level, density, test, val):
     return [
-        (STUDY, name, level, density, seed, "early stop", 9, split, "accuracy", value + seed)
+        (STUDY, name, level, density, seed, moment, 9, split, "accuracy", value + seed - less)
         for seed in range(3)
         for split, value in (("test", test), ("val", val))
+        for moment, less in (("end", 0), ("early stop", 5))
     ]
 
 
@@ -82,10 +83,19 @@ def test_reset_is_step_0_and_never_among_the_steps_to_choose_from(written):
     assert row["distance of reset"].mean == pytest.approx(30.1)
 
 
+def test_accuracy_is_read_at_the_moment_asked_for_and_copies_at_the_end(written):
+    folder = written()
+    end, early = (deep_table([STUDY], folder, moment).iloc[0] for moment in ("end", "early stop"))
+    assert early.reset.mean == pytest.approx(end.reset.mean - 5)
+    assert early.dense.mean == pytest.approx(end.dense.mean - 5)
+    assert early["barrier of reset"] == end["barrier of reset"]
+
+
 def test_differences_are_paired_by_seed(written):
     # Seeds differ by whole points and the two arms always by one: unpaired, it would be lost.
     row = deep_table([STUDY], written()).iloc[0]
     assert row["reset − reinit"] == pytest.approx((1, 1, 1, 3))
+    assert row["rewound − dense"] == pytest.approx((-5, -5, -5, 3))
     assert row.reset.high - row.reset.low > 2
 
 

@@ -40,6 +40,11 @@ def _sparse(table: pd.DataFrame) -> pd.DataFrame:
     return table[(table.level == 0) | (table.density <= SPARSE)]
 
 
+def _reaches(table: pd.DataFrame) -> bool:
+    """Whether any ticket is sparse enough to be spoken of."""
+    return bool(((table.level > 0) & (table.density <= SPARSE)).any())
+
+
 def _gain(table: pd.DataFrame, one: str, other: str) -> pd.DataFrame:
     """Seed-paired differences in test accuracy, by level."""
     return paired(table, one, other, moment=MOMENT).set_index("level", drop=False)
@@ -67,10 +72,10 @@ def reset_fails(table: pd.DataFrame, margin: float) -> Finding | None:
     weights beyond noise, while some rewound ticket is: so the comparison can show a difference.
     Partly where that is so at some of the densities."""
     table, names = _sparse(table), rewound(table)
+    if not _reaches(table) or len(names) < 2:
+        return None
     first = _gain(table, names[0], "reinit")
     later = [_gain(table, name, "reinit") for name in names[1:]]
-    if first.empty or not later:
-        return None
     fails = first.low <= 0
     shown = pd.concat([gain.low > 0 for gain in later], axis=1).any(axis=1)
     both = fails & shown
@@ -87,7 +92,7 @@ def rewinding_restores(table: pd.DataFrame, margin: float) -> Finding | None:
     that is so at some density, or for a later step."""
     table, names = _sparse(table), rewound(table)
     early = [name for name in names[1:] if Step.of(step_of(name)).amount <= 1]
-    if not early:
+    if not _reaches(table) or not early:
         return None
 
     def restored(name: str) -> pd.Series:
@@ -125,6 +130,8 @@ def far_where_failing(table: pd.DataFrame, margin: float) -> Finding | None:
 
 def _where_failing(table: pd.DataFrame, metric: str, what: str) -> Finding | None:
     table = _sparse(table)
+    if not _reaches(table):
+        return None
     first, rows = rewound(table)[0], []
     for level in sorted(set(table.level) - {0}):
         best = _best(table, level)
@@ -166,7 +173,7 @@ def stable_early(table: pd.DataFrame, margin: float) -> Finding | None:
     without coming below."""
     deep, *small = (part for _, part in table.groupby("study", sort=False))
     found = _dense_stable_early(deep)
-    if found is None or not small:
+    if found is None or not small or not _reaches(small[0]):
         return None
     tickets = small[0][(small[0].level > 0) & (small[0].density <= SPARSE)]
     barriers = _between(tickets, "error barrier")
@@ -325,6 +332,8 @@ def _against(table: pd.DataFrame, one: str, other: str) -> pd.DataFrame:
 def global_beats_layerwise(table: pd.DataFrame, margin: float) -> Finding | None:
     """Holds where global pruning is better beyond noise than equal fractions in every layer at
     every recorded density up to 25%; partly at some."""
+    if not _reaches(table):
+        return None
     gain = _against(table, "global", "layer")
     better = gain.low > 0
     return finding_at(
@@ -337,6 +346,8 @@ def global_beats_schemes(table: pd.DataFrame, margin: float) -> Finding | None:
     """Holds where global pruning is better beyond noise than each of three layerwise schemes at
     every recorded density up to 25%. Partly where it is worse than none, and better than one at
     some density."""
+    if not _reaches(table):
+        return None
     gains = {name: _against(table, "global", name) for name in LAYERWISE}
     better = [gain.low > 0 for gain in gains.values()]
     worse = any(bool((gain.high < 0).any()) for gain in gains.values())
@@ -355,13 +366,14 @@ def scales_matter(table: pd.DataFrame, margin: float) -> Finding | None:
     """Holds where, with batch norm and without, global pruning by magnitudes that were rescaled
     layer by layer, which changes no function, is worse beyond noise than by magnitudes as they
     are, at some density up to 25%. Partly in one of the two."""
+    parts = [part for _, part in table.groupby("study", sort=False)]
+    if len(parts) < 2 or not all(map(_reaches, parts)):
+        return None
     worse, shown = [], None
-    for _, part in table.groupby("study", sort=False):
+    for part in parts:
         loss = _against(part.dropna(axis=1, how="all"), "global, rescaled", "global")
         worse.append(bool((loss.high < 0).any()))
         shown = loss.iloc[-1] if shown is None else shown
-    if len(worse) < 2:
-        return None
     return finding_at(
         verdict_of(all(worse), any(worse)), shown,
         "global after rescaling − global, with batch norm, points of test accuracy",
