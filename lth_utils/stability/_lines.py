@@ -291,7 +291,7 @@ def bend(
             for w, acts in zip(trained, kept, strict=True):
                 w.mul_(acts)
     corner |= {n: w.detach() for n, w in zip(names, trained, strict=True)}
-    return reestimate(task.model, corner, data)
+    return reestimate(task.model, {n: w.contiguous() for n, w in corner.items()}, data)
 
 
 def _check(model: nn.Module, one: Weights, other: Weights) -> None:
