@@ -579,7 +579,7 @@ STUDIES = {
             task=tasks.VGG19_CIFAR10,
             changes={
                 "dataset": "cifar10-jpeg",
-                "recipe": {"duration": "2ep", "every": "1ep"},
+                "recipe": {"duration": "1ep", "every": "1ep"},
                 "levels": 10,
                 "stride": 2,
                 "replicates": 1,
