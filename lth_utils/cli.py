@@ -535,7 +535,7 @@ def list_results(context: typer.Context) -> None:
         try:
             state = studies.recorded(study.name, context.obj).provenance["date"]
         except DataError:
-            state = "not recorded"
+            state = f"not recorded: {study.pending}" if study.pending else "not recorded"
         print(f"{study.name:22} {study.title} (about {study.minutes} min): {state}")
 
 

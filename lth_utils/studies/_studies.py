@@ -61,6 +61,7 @@ class Study:
         also: further rows of the table, made from what each run has found, for instance how its
             masks look.
         minutes: what to expect on two CPU cores.
+        pending: why it has not been recorded yet; empty once it has.
         scale: the scale that is recorded. ``"live"`` records what readers' own runs should give,
             on the embedded data.
     """
@@ -76,6 +77,7 @@ class Study:
     splits: tuple[str, ...] = ("val", "test")
     also: Callable[[Lottery], pd.DataFrame] | None = None
     minutes: int = 10
+    pending: str = ""
     scale: str = "paper"
 
     def __post_init__(self):

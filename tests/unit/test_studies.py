@@ -577,7 +577,13 @@ def test_the_scorecard_that_travels_is_that_of_the_tables_that_travel(tmp_path):
     pd.testing.assert_frame_equal(now, kept)
 
 
-@pytest.mark.parametrize("name", STUDIES)
+@pytest.mark.parametrize("name", [name for name, study in STUDIES.items() if study.pending])
+def test_a_study_is_recorded_or_says_why_not_and_never_both(name):
+    with pytest.raises(DataError, match=f"lth results run {name}"):
+        studies.recorded(name)
+
+
+@pytest.mark.parametrize("name", [name for name, study in STUDIES.items() if not study.pending])
 def test_every_study_that_travels_is_whole_and_of_its_own_scale(name):
     back = studies.recorded(name)
     task = STUDIES[name].prepared()
@@ -586,4 +592,4 @@ def test_every_study_that_travels_is_whole_and_of_its_own_scale(name):
     assert back.provenance["rows"] == len(back.table)
     assert back.table.level.max() == back.provenance["settings"]["levels"]
     assert sorted(back.table.replicate.unique()) == back.provenance["seeds"]
-    assert set(back.curves.moment) == {"during"}
+    assert {"during"} <= set(back.curves.moment) <= {"during", "line"}
