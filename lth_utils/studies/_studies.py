@@ -547,6 +547,20 @@ STUDIES = {
             minutes=3,
         ),
         Study(
+            name="mlp-mnist1d-bends",
+            title="Bent paths between copies, by how long the bend is trained",
+            task=tasks.MLP_MNIST1D,
+            options={"one_shot": True, "steps": ("0%",)},
+            procedure="instability",
+            axis="bend",
+            variants={
+                bend: Variant(options={"between": stability.Between(bend=bend)})
+                for bend in ("5%", "25%", "100%")
+            },
+            splits=("test",),
+            minutes=6,
+        ),
+        Study(
             name="mlp-mnist1d-rates",
             title="Tickets and fresh weights at several learning rates: the smallest system",
             task=tasks.MLP_MNIST1D,
