@@ -43,7 +43,7 @@ class Arm:
     frozen: Mask | None = None
     """Which of the pruned weights stay at their values in ``start``; the others are zero."""
     copy: int = 0
-    """Number of the SGD noise: the order of the data, augmentation, dropout."""
+    """Which SGD noise it sees, that is which order of the data, augmentation and dropout."""
 
     def member(self, index: int) -> Arm:
         """One member of this arm, as an arm with R = 1."""

@@ -439,11 +439,11 @@ CONV2_EDGE_POPUP, CONV4_EDGE_POPUP, CONV6_EDGE_POPUP = (
 )
 
 CONVOLUTIONS = {"conv": 0.20, "shortcut": 0.0, "output": 0.0}
-"""What the first paper prunes of a deep network: the convolutions. The output layer and the
+"""The first paper prunes the convolutions of a deep network. The output layer and the
 convolutions of shortcuts, together 1 to 2% of a ResNet-20, keep all their weights."""
 
 EVERYTHING = {"conv": 0.20, "shortcut": 0.20, "output": 0.20}
-"""The other choice: all layers are ranked together."""
+"""All layers are ranked together, which is the other choice."""
 
 
 def _deep(network: str, title: str, recipe: Recipe, width: float, **changes) -> Task:
@@ -502,7 +502,7 @@ VGG19_CIFAR10 = _deep("vgg-19", "VGG-19", _sgd("112000it", 64, 1e-4), width=0.12
 """VGG-19 on CIFAR-10 (Frankle and Carbin, 2019, section 4)."""
 
 VGG11_CIFAR10 = _deep("vgg-11", "VGG-11", _sgd("112000it", 64, 1e-4), width=0.25)
-"""VGG-11 with the recipe of VGG-19: small enough for a CPU, a network of ours to the papers'."""
+"""VGG-11 with the recipe of VGG-19, small enough for a CPU; a network of ours to the papers'."""
 
 VGG11_PLAIN_CIFAR10 = _deep(
     "vgg-11-plain",

@@ -354,8 +354,8 @@ class ResNet(nn.Sequential):
 class _LargeResNet(nn.Sequential):
     """A residual network of four stages, 64 to 512 channels wide, whose images may be large."""
 
-    block: type[Block] | type[Bottleneck]
-    counts: tuple[int, int, int, int]
+    _block: type[Block] | type[Bottleneck]
+    _counts: tuple[int, int, int, int]
 
     deviation = staticmethod(kaiming_normal)
     """He et al. draw wider weights; :func:`~lth_utils.models.initialise` asks for this."""
@@ -364,7 +364,7 @@ class _LargeResNet(nn.Sequential):
         self, inputs: Sequence[int] = (3, 224, 224), classes: int = 1000, width: float = 1.0
     ):
         large = min(_picture(inputs)[1:]) >= 64
-        super().__init__(_residual(self.block, self.counts, 64, inputs, classes, width, large))
+        super().__init__(_residual(self._block, self._counts, 64, inputs, classes, width, large))
 
 
 class ResNet18(_LargeResNet):
@@ -381,7 +381,7 @@ class ResNet18(_LargeResNet):
         width: multiplies all channels.
     """
 
-    block, counts = Block, (2, 2, 2, 2)
+    _block, _counts = Block, (2, 2, 2, 2)
 
 
 class ResNet50(_LargeResNet):
@@ -398,7 +398,7 @@ class ResNet50(_LargeResNet):
         width: multiplies all channels.
     """
 
-    block, counts = Bottleneck, (3, 4, 6, 3)
+    _block, _counts = Bottleneck, (3, 4, 6, 3)
 
 
 def _residual(block, counts, narrowest, inputs, classes, width, large) -> OrderedDict:

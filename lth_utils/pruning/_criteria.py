@@ -95,7 +95,7 @@ def criterion(scores: Callable[[Layer], Tensor]) -> Criterion:
     """Make a pruner of a function from a :class:`Layer` to scores (R, \\*shape).
 
     The pruner is called as ``pruner(weights, mask, fractions, scope="layer", start=None,
-    seeds=None, level=0, task=None)``; see :func:`prune`. It joins :data:`CRITERIA` under its name.
+    seeds=None, level=0, task=None)``; see :func:`prune`. It joins ``CRITERIA`` under its name.
     Nothing of this is asked of a caller, or computed, that the criterion does not look at.
     """
 

@@ -38,7 +38,7 @@ def prune(
         scores: (R, \\*shape) for each tensor of the mask.
         mask: the present mask, R members.
         fractions: share of the remaining weights to remove; one number, or one for each tensor.
-        scope: how the total is divided, a name in :data:`SCOPES`.
+        scope: how the total is divided, a name in ``SCOPES``.
         weights: trained weights (R, \\*shape), for a scope that tries them.
         task: whose network and validation images, for a scope that tries the weights.
 

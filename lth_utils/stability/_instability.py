@@ -39,7 +39,7 @@ class Between:
         limit: how many of them; all if None.
         statistics: what becomes of batch norm's, as in :func:`lth_utils.stability.path`.
         bend: length of the training of a corner, as :func:`lth_utils.stability.bend` does it,
-            where the error barrier exceeds :data:`STABLE`; none by default.
+            where the error barrier exceeds ``STABLE``, 2 points; none by default.
     """
 
     points: int = 30

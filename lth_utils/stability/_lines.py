@@ -101,7 +101,7 @@ def reestimate(
         model: the function.
         weights: tensors (R, \\*shape).
         data: the first ``images`` of its training images are looked at.
-        images: how many, :data:`ESTIMATE` by default, or all where there are fewer.
+        images: how many, 2,000 by default, or all where there are fewer.
 
     Returns:
         New weights; unchanged where there is no batch norm.

@@ -52,7 +52,7 @@ def deep_table(
             Copies are compared at the end in any case.
 
     Returns:
-        Columns :data:`DEEP`, in the order of ``names`` and then sparser. *Reset* is the ticket from
+        Columns ``DEEP``, in the order of ``names`` and then sparser. *Reset* is the ticket from
         step 0, *rewound* the one from the later step with the best mean validation accuracy;
         ``step`` says which. Accuracies are of the test set, in percent, and differences
         seed-paired, in points; barriers are between a ticket and its copy under other SGD noise, in

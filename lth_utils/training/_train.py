@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -35,8 +35,6 @@ STRETCH = 50
 """Iterations at most between two moments at which a training can be left and taken up again."""
 
 CHECKPOINT_SECONDS = 60.0
-
-T = TypeVar("T")
 
 
 class Checkpoint(Protocol):
@@ -335,7 +333,7 @@ def _joined(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
 # Several trainings --------------------------------------------------------------------------------
 
 
-def alongside(works: Sequence[Callable[[], T]], threads: int) -> Iterator[tuple[int, T]]:
+def alongside(works: Sequence[Callable[[], Any]], threads: int) -> Iterator[tuple[int, Any]]:
     """Do pieces of work side by side, each with so many of the threads that PyTorch has.
 
     Yields:
