@@ -95,7 +95,8 @@ def instability(
         treatments: what is rewound to every step and compared with its copy.
         alone: treatments that are trained as they are, with no copy.
         dense: steps at which copies of the dense network part, the same ones by default. The dense
-            network itself goes on, and is what its copies are compared with.
+            network itself goes on, and is what its copies are compared with; a copy's momentum
+            starts at zero, as in every training, which is a second difference to the dense one's.
         between: what is measured; at 30 points by default.
         **options: of :func:`lth_utils.imp`.
 

@@ -238,6 +238,8 @@ density, 10.7% of the convolutions' weights."""
 BRIEF = {"batch": 128, "augment": Augment(flip=True, crop=2), "every": "1ep"}
 """And in the recipe; its rate and the drops at a half and three quarters stay."""
 
+PENDING = "hours of a CPU, or a GPU"
+
 PARTING = {
     "one_shot": True,
     "steps": ("0%", "1%", "6%"),
@@ -250,18 +252,21 @@ RESCALED = "global, rescaled"
 
 
 def _instability(
-    task: Task, width: float, duration: str, options: Mapping[str, Any] | None = None, **changes
+    task: Task,
+    width: float,
+    duration: str,
+    options: Mapping[str, Any] | None = None,
+    pending: str = "",
 ) -> Study:
     return Study(
         name=f"{task.network}-instability",
         title=f"Tickets rewound to several steps, and copies that part there: {task.title}, narrow",
         task=task,
-        changes=SMALL_PICTURES
-        | {"width": width, "recipe": BRIEF | {"duration": duration}}
-        | changes,
+        changes=SMALL_PICTURES | {"width": width, "recipe": BRIEF | {"duration": duration}},
         options=PARTING | (options or {}),
         procedure="instability",
         minutes=45,
+        pending=pending,
     )
 
 
@@ -587,7 +592,7 @@ STUDIES = {
         ),
         _instability(tasks.VGG11_CIFAR10, 0.25, "8ep"),
         _instability(
-            tasks.RESNET20_CIFAR10, 0.5, "3ep", {"dense": ("0%", "25%")}
+            tasks.RESNET20_CIFAR10, 0.5, "3ep", {"dense": ("0%", "25%")}, PENDING
         ),
         Study(
             name="vgg-19-layers",
@@ -636,6 +641,7 @@ STUDIES = {
             0.125,
             "2ep",
             {"steps": ("0%", "6%"), "dense": ("0%", "6%")},
+            PENDING,
         ),
     )
 }  # fmt: skip
