@@ -471,7 +471,7 @@ def _deep(network: str, title: str, recipe: Recipe, width: float, **changes) -> 
                 **changes,
             },
             "smoke": {
-                "recipe": {"duration": "4it", "batch": 10, "every": "2it"},
+                "recipe": {"duration": "8it", "batch": 10, "every": "4it"},
                 "width": width / 4,
                 "pool": 2,
                 "levels": 1,

@@ -122,7 +122,8 @@ def imp(
             own to be rewound to, as in ``"ticket @ 6%"``, or with names in
             :data:`lth_utils.controls.MODIFIERS` after commas, as in ``"reinit, same signs"``. The
             trained weights of the first are what is pruned next; the others are controls and
-            decide nothing. Dense networks, as ``"dense @ 6%, copy"``, are trained once.
+            decide nothing. Dense networks, as ``"dense @ 6%, copy"``, are trained once. With
+            ``one_shot`` there may be none: then masks are found, and nothing else is trained.
         criterion: what decides which weights go, or its name.
         fractions: share of the remaining weights that a level removes; the task's by default.
         scope: ``"layer"`` or ``"global"``; the task's by default.
@@ -190,6 +191,10 @@ def _search(design: _Design, bench: Bench) -> list[Ticket]:
         )  # fmt: skip
         now = design.situation(start, dense, mask, found, level, last)
         arms = {name: controls.by_name(name)(now) for name in design.plan[level]}
+        ticket = Ticket(level, now.rewound, mask, design.rewind)
+        if not arms:
+            tickets.append(ticket)
+            continue
         chain = next(iter(arms))
         if arms[chain].mask != mask:
             raise InputError(
@@ -200,7 +205,7 @@ def _search(design: _Design, bench: Bench) -> list[Ticket]:
         found = bench.train(arms, level)
         if design.one_shot:
             bench.parents = before  # the next level's mask, too, comes from the dense network
-        tickets.append(Ticket(level, now.rewound, mask, design.rewind))
+        tickets.append(ticket)
     return tickets
 
 
@@ -287,16 +292,17 @@ class _Design:
         seeds = task.seeds if seeds is None else tuple(map(int, seeds))
         if not seeds or len(set(seeds)) != len(seeds):
             raise InputError(f"Replicates need different seeds, at least one; got {list(seeds)}.")
-        if not treatments:
+        if not treatments and not one_shot:
             raise InputError("Name at least one treatment; the first is the one pruned further.")
         for name in treatments:
             controls.by_name(name)
             original = controls.original_of(name)
             if original and not controls.is_dense(name) and original not in treatments:
                 raise InputError(f"{name!r} is compared with {original!r}; name that as well.")
-        if controls.original_of(treatments[0]) or controls.is_dense(treatments[0]):
+        first = treatments[0] if treatments else ""
+        if first and (controls.original_of(first) or controls.is_dense(first)):
             raise InputError(
-                f"{treatments[0]!r} cannot be what is pruned next; name another treatment first."
+                f"{first!r} cannot be what is pruned next; name another treatment first."
             )
         if isinstance(criterion, str):
             criterion = pruning.by_name(criterion)
@@ -308,7 +314,7 @@ class _Design:
         for each in fractions if isinstance(fractions, list) else [fractions]:
             pruning.check(task.dense_mask(seeds[:1]), each, scope)
         settings = {
-            "chain": treatments[0],
+            "chain": first,
             "criterion": identity(criterion.scores),
             "fractions": fractions,
             "scope": scope,

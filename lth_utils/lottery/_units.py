@@ -158,7 +158,7 @@ class Bench:
         for level, names in plan.items():
             # What follows at level 0 are copies of the dense network, whose parent that is.
             for part in (names[:1], names[1:]) if level == 0 else (names,):
-                chain, compared = names[0], self._compared(part)
+                chain, compared = next(iter(names), None), self._compared(part)
                 for name in part:
                     for seed in self.seeds:
                         kept = steps if level == 0 and name == chain else ()

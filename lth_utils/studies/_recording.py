@@ -88,7 +88,7 @@ def record(
         _write(table, folder / f"{study.name}.csv")
         _write(curves, folder / f"{study.name}.curves.csv.xz")
         common = replace(study.prepared(scale, as_published), **shorter)
-        note = _provenance(study, common, results, commit, len(table))
+        note = _provenance(study, common, results, commit, table)
         provenance = json.dumps(note, indent=1, ensure_ascii=False, default=asdict)
         (folder / f"{study.name}.json").write_text(provenance + "\n")
     except OSError as error:
@@ -117,7 +117,7 @@ def _thinned(curves: pd.DataFrame) -> pd.DataFrame:
 
 
 def _provenance(
-    study: Study, task: Task, results: Mapping[str, Lottery], commit: str, rows: int
+    study: Study, task: Task, results: Mapping[str, Lottery], commit: str, table: pd.DataFrame
 ) -> dict:
     """What was run: the task that the variants share, and what each changes in it."""
     first, data = next(iter(results.values())), task.data
@@ -138,7 +138,7 @@ def _provenance(
             },
             "prune": dict(task.prune),
             "scope": task.scope,
-            "levels": int(first.table.level.max()),
+            "levels": int(table.level.max()),
             "stride": task.stride,
             **{k: _setting(v) for k, v in study.options.items() if k != "seeds"},
         },
@@ -168,7 +168,7 @@ def _provenance(
             "threads": torch.get_num_threads(),
         },
         "paths": dict(paths),
-        "rows": rows,
+        "rows": len(table),
         "seconds": round(sum(result.seconds for result in results.values()), 1),
         "date": datetime.now(UTC).date().isoformat(),
     }

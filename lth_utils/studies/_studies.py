@@ -606,7 +606,7 @@ STUDIES = {
                 "replicates": 1,
             },
             # The masks are what is asked for, so that only the dense network is trained.
-            options={"treatments": ("ticket, untrained",), "one_shot": True},
+            options={"treatments": (), "one_shot": True},
             axis="criterion",
             # Beside what training has made large, what was large from the start.
             variants={name: Variant(options={"criterion": name})

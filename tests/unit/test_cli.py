@@ -151,7 +151,7 @@ def test_an_unknown_task_lists_the_known_ones(fails):
         (("--fraction", "1.5"), "from 0 to 1; got 1.5"),
         (("--fraction", "-0.2"), "from 0 to 1; got -0.2"),
         (("--scale", "huge"), "Unknown scale 'huge'. Known:"),
-        (("--scope", "layers"), "Unknown scope 'layers'. Known: layer, global"),
+        (("--scope", "layers"), "Unknown scope 'layers'. Known: layer, erdos-renyi, global"),
         (("--criterion", "size"), "Unknown criterion 'size'. Known:"),
         (("--treatment", "tickets"), "Unknown treatment 'tickets'. Known: ticket"),
         (("--rewind", "later"), "'later' is not a step"),
