@@ -264,3 +264,20 @@ def test_a_chain_under_another_mask_is_refused_here_too(task, monkeypatch):
 
     with pytest.raises(InputError, match="'all of it' trains under another mask"):
         imp(task, one_shot=True, treatments=("all of it",))
+
+
+def test_masks_alone_are_those_of_any_treatments_and_train_nothing_but_the_dense_network(
+    task, trainings
+):
+    trained = imp(task, one_shot=True, treatments=NAMES)
+    del trainings[:]
+    alone = imp(task, one_shot=True, treatments=())
+    assert [seeds for seeds, _, _ in trainings] == []  # the dense one is shared, too
+    assert set(alone.table.treatment) == {"dense"}
+    assert [t.mask for t in alone.tickets] == [t.mask for t in trained.tickets]
+    assert predict(task, one_shot=True, treatments=()) == 0
+
+
+def test_many_levels_with_no_treatment_have_nothing_to_go_on_from(task):
+    with pytest.raises(InputError, match="at least one treatment"):
+        imp(task, treatments=())
