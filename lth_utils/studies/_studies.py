@@ -238,7 +238,7 @@ density, 10.7% of the convolutions' weights."""
 BRIEF = {"batch": 128, "augment": Augment(flip=True, crop=2), "every": "1ep"}
 """And in the recipe; its rate and the drops at a half and three quarters stay."""
 
-PENDING = "hours of a CPU, or a GPU"
+PENDING = "half an hour of two cores or more, or a GPU"
 
 PARTING = {
     "one_shot": True,
@@ -270,7 +270,7 @@ def _instability(
     )
 
 
-def _scopes(task: Task, scopes: Sequence[str], duration: str) -> Study:
+def _scopes(task: Task, scopes: Sequence[str], duration: str, pending: str = "") -> Study:
     def options(scope: str) -> dict[str, Any]:
         if scope == RESCALED:
             return {"scope": "global", "criterion": "rescaled magnitude"}
@@ -286,6 +286,7 @@ def _scopes(task: Task, scopes: Sequence[str], duration: str) -> Study:
         axis="scope",
         variants={scope: Variant(options=options(scope)) for scope in scopes},
         minutes=20,
+        pending=pending,
     )
 
 
@@ -635,7 +636,7 @@ STUDIES = {
         _scopes(
             tasks.VGG11_CIFAR10, ("layer", "global", "erdos-renyi", "sensitivity", RESCALED), "3ep"
         ),
-        _scopes(tasks.VGG11_PLAIN_CIFAR10, ("layer", "global", RESCALED), "3ep"),
+        _scopes(tasks.VGG11_PLAIN_CIFAR10, ("layer", "global", RESCALED), "3ep", PENDING),
         _instability(
             tasks.RESNET50_CIFAR10,
             0.125,
