@@ -251,11 +251,13 @@ def layer_counts(table: pd.DataFrame) -> pd.DataFrame:
         kept, size and layer_density.
 
     Raises:
-        InputError: the table has no such rows.
+        InputError: the table has no such rows, or those of several variants.
     """
     rows = table[table.metric.str.startswith("kept, ")]
     if rows.empty:
         raise InputError("The table does not say what each layer keeps; record it with layers.")
+    if rows.duplicated(["level", "replicate", "metric"]).any():
+        raise InputError("The table holds several variants of a study: choose one of them.")
     rows = rows.assign(layer=rows.metric.str.removeprefix("kept, "), kept=rows.value)
     sizes = rows[rows.level == 0].groupby("layer").kept.first()
     rows = rows.assign(size=rows.layer.map(sizes))

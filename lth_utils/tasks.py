@@ -380,9 +380,9 @@ MLP_MNIST1D = Task(
         },
     },
 )
-"""The smallest system of the book in which resetting to initialisation fails and late rewinding
-works: three hidden layers on MNIST-1D, one-shot to 5.5%, at a rate of Adam ten times the usual.
-Found by search; network and recipe are ours."""
+"""The smallest system of the book in which resetting to initialisation costs accuracy that late
+rewinding brings back, three hidden layers on MNIST-1D, pruned one-shot to 5.5%. Adam's rate is ten
+times its default. Found by search; network and recipe are ours."""
 
 
 def _hidden(task: Task, method: str, rule: Bernoulli | EdgePopup, recipe: Recipe, live) -> Task:
@@ -440,13 +440,13 @@ CONV2_EDGE_POPUP, CONV4_EDGE_POPUP, CONV6_EDGE_POPUP = (
 
 CONVOLUTIONS = {"conv": 0.20, "shortcut": 0.0, "output": 0.0}
 """The first paper prunes the convolutions of a deep network. The output layer and the
-convolutions of shortcuts, together 1 to 2% of a ResNet-20, keep all their weights."""
+convolutions of shortcuts keep all their weights, 1.2% of a ResNet-20 and 11.9% of a ResNet-50."""
 
 EVERYTHING = {"conv": 0.20, "shortcut": 0.20, "output": 0.20}
 """All layers are ranked together, which is the other choice."""
 
 
-def _deep(network: str, title: str, recipe: Recipe, width: float, **changes) -> Task:
+def _deep(network: str, title: str, recipe: Recipe, width: float) -> Task:
     return Task(
         name=f"{network}-cifar10",
         title=title,
@@ -468,7 +468,6 @@ def _deep(network: str, title: str, recipe: Recipe, width: float, **changes) -> 
                 "levels": 1,
                 "stride": (10,),
                 "images": (4_000, 300, 1_000),
-                **changes,
             },
             "smoke": {
                 "recipe": {"duration": "8it", "batch": 10, "every": "4it"},

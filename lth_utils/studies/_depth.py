@@ -13,7 +13,7 @@ from lth_utils.errors import InputError
 from lth_utils.recipes import Step
 from lth_utils.studies._intervals import Interval, interval, measure, paired
 from lth_utils.studies._recording import Recorded, recorded
-from lth_utils.studies._rules.deep import SPARSE, rewound
+from lth_utils.studies._rules.deep import SPARSE, best_of, rewound
 from lth_utils.studies._studies import by_name
 
 DEEP = [
@@ -77,7 +77,7 @@ def _rows(name: str, result: Recorded, moment: str) -> Iterator[list]:
     sparse = table[(table.level > 0) & (table.density <= SPARSE)]
     dense = table[(table.level == 0) & (table.treatment == "dense")]
     for _, part in sparse.groupby("level"):
-        later = _best(part, steps[1:], moment)
+        later = best_of(steps[1:], part, moment)
         both = {"reset": steps[0], "rewound": later}
         density = float(part.density.mean())
         whole = pd.concat([dense, part])
@@ -104,12 +104,6 @@ def _rows(name: str, result: Recorded, moment: str) -> Iterator[list]:
             for kind, ticket in both.items():
                 row[f"{short} of {kind}"] = _mean(part, ticket, "between", metric)
         yield [row[column] for column in DEEP]
-
-
-def _best(part: pd.DataFrame, names: Sequence[str], moment: str) -> str:
-    """The ticket with the best mean validation accuracy."""
-    rows = measure(part, moment=moment, split="val")
-    return rows[rows.treatment.isin(names)].groupby("treatment").value.mean().idxmax()
 
 
 def _mean(part: pd.DataFrame, treatment: str, moment: str, metric: str = "accuracy") -> Interval:

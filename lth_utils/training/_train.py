@@ -334,7 +334,11 @@ def _joined(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def alongside(works: Sequence[Callable[[], Any]], threads: int) -> Iterator[tuple[int, Any]]:
-    """Do pieces of work side by side, each with so many of the threads that PyTorch has.
+    """Do pieces of work side by side on a CPU.
+
+    Args:
+        works: what to do.
+        threads: how many of PyTorch's threads each may use.
 
     Yields:
         The number of a piece and what it gave, as they finish. What has not begun when the caller

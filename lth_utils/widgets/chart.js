@@ -81,15 +81,3 @@ function steps(low, high) {
   const first = Math.ceil(low / step);
   return Array.from({ length: Math.floor(high / step) - first + 1 }, (_, i) => (first + i) * step);
 }
-
-/** Calls back when an element's width has changed: a chart is drawn anew, not scaled. */
-function widths(element, again) {
-  let before = element.clientWidth;
-  const observer = new ResizeObserver(() => {
-    const now = element.clientWidth;
-    if (now !== before) again();
-    before = now;
-  });
-  observer.observe(element);
-  return () => observer.disconnect();
-}

@@ -87,14 +87,7 @@ function render({ model, el }) {
 
   show();
   // The text keeps its size on a phone: the figure is drawn anew, not scaled.
-  let before = figure.parentElement.clientWidth;
-  const observer = new ResizeObserver(() => {
-    const now = figure.parentElement.clientWidth;
-    if (now !== before) show();
-    before = now;
-  });
-  observer.observe(figure.parentElement);
-  return () => observer.disconnect();
+  return widths(figure.parentElement, show);
 }
 
 const nearest = (distances) => {

@@ -49,3 +49,15 @@ async function inflate(packed) {
 
 const whole = (n) => Math.round(n).toLocaleString("en-GB");
 const percent = (share) => `${(100 * share).toPrecision(share < 0.0995 ? 2 : 3)}%`;
+
+/** Calls back when an element's width has changed: a chart is drawn anew, not scaled. */
+function widths(element, again) {
+  let before = element.clientWidth;
+  const observer = new ResizeObserver(() => {
+    const now = element.clientWidth;
+    if (now !== before) again();
+    before = now;
+  });
+  observer.observe(element);
+  return () => observer.disconnect();
+}

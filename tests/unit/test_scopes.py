@@ -390,3 +390,5 @@ def test_layers_join_a_table_and_are_read_back_from_it(toy_task):
     assert anatomy.layer_counts(both).equals(anatomy.layer_counts(rows))
     with pytest.raises(InputError, match="record it with layers"):
         anatomy.layer_counts(found.table)
+    with pytest.raises(InputError, match="choose one of them"):
+        anatomy.layer_counts(pd.concat([rows, rows]))  # two variants' layers, one after the other

@@ -346,21 +346,32 @@ def runs(tmp_path_factory):
     return Store(tmp_path_factory.mktemp("studies"))
 
 
-PRUNED = [name for name, study in STUDIES.items() if study.procedure == "imp"]
+@pytest.fixture
+def at_hand(little, monkeypatch):
+    """Every dataset is found, and is a small made-up one."""
+    monkeypatch.setattr(datasets, "find", lambda name: "here")
+    monkeypatch.setattr(datasets, "load", lambda name, **options: little(name))
+
+
+def of_procedure(procedure):
+    return [name for name, study in STUDIES.items() if study.procedure == procedure]
+
+
+def tiny(whole, changes=None, **others):
+    """A study at a width and with replicates for tests."""
+    scales = {"smoke": whole.task.scales["smoke"] | (changes or {})}
+    options = {**whole.options, "seeds": range(2), **others.pop("options", {})}
+    return replace(whole, task=replace(whole.task, scales=scales), options=options, **others)
+
+
+PRUNED = of_procedure("imp")
 
 
 @pytest.mark.parametrize("name", PRUNED)
-def test_every_study_runs_from_end_to_end(name, little, runs, tmp_path, monkeypatch):
+def test_every_study_runs_from_end_to_end(name, at_hand, runs, tmp_path):
     """A mistake that shows after hours of training, as a study is written down."""
-    monkeypatch.setattr(datasets, "find", lambda name: "here")
-    monkeypatch.setattr(datasets, "load", lambda name, **options: little(name))
     whole = STUDIES[name]
-    narrow = whole.task.scales["smoke"] | {"width": 0.05}
-    study = replace(
-        whole,
-        task=replace(whole.task, scales={"smoke": narrow}),
-        options={**whole.options, "seeds": range(2)},
-    )
+    study = tiny(whole, {"width": 0.05})
     found = studies.record(study, tmp_path, scale="smoke", levels=1, runs=runs)
     back = studies.recorded(name, tmp_path)
     variants = list(study.variants) or [""]
@@ -394,22 +405,15 @@ def test_every_study_runs_from_end_to_end(name, little, runs, tmp_path, monkeypa
     assert rows <= MOST_ROWS
 
 
-PARTED = [name for name, study in STUDIES.items() if study.procedure == "instability"]
+PARTED = of_procedure("instability")
 
 
 @pytest.mark.parametrize("name", PARTED)
-def test_every_study_of_copies_runs_from_end_to_end(name, little, runs, tmp_path, monkeypatch):
-    monkeypatch.setattr(datasets, "find", lambda name: "here")
-    monkeypatch.setattr(datasets, "load", lambda name, **options: little(name))
+def test_every_study_of_copies_runs_from_end_to_end(name, at_hand, runs, tmp_path):
     whole = STUDIES[name]
-    narrow = whole.task.scales["smoke"] | {"width": 0.05}
     between = whole.options.get("between")
     fewer = {"between": replace(between, points=5)} if between else {}
-    study = replace(
-        whole,
-        task=replace(whole.task, scales={"smoke": narrow}),
-        options={**whole.options, "seeds": range(2), **fewer},
-    )
+    study = tiny(whole, {"width": 0.05}, options=fewer)
     studies.record(study, tmp_path, scale="smoke", levels=1, runs=runs)
     back = studies.recorded(name, tmp_path)
     assert list(back.table) == TABLE + [study.axis] * bool(study.axis)
@@ -432,25 +436,18 @@ def test_every_study_of_copies_runs_from_end_to_end(name, little, runs, tmp_path
     assert rows <= MOST_ROWS
 
 
-MASKED = [name for name, study in STUDIES.items() if study.procedure == "supermasks"]
+MASKED = of_procedure("supermasks")
 
 
 @pytest.mark.parametrize("name", MASKED)
-def test_every_study_of_supermasks_runs_from_end_to_end(name, little, runs, tmp_path, monkeypatch):
-    monkeypatch.setattr(datasets, "find", lambda name: "here")
-    monkeypatch.setattr(datasets, "load", lambda name, **options: little(name))
+def test_every_study_of_supermasks_runs_from_end_to_end(name, at_hand, runs, tmp_path):
     whole = STUDIES[name]
-    narrow = whole.task.scales["smoke"]
-    study = replace(
-        whole,
-        task=replace(whole.task, scales={"smoke": narrow}),
-        variants={
-            # Some of the networks would be too small to be halved, others too large for a test.
-            variant: replace(v, changes={k: c for k, c in v.changes.items() if k != "width"})
-            for variant, v in whole.variants.items()
-        },
-        options={**whole.options, "seeds": range(2)},
-    )
+    # Some of the networks would be too small to be halved, others too large for a test.
+    variants = {
+        variant: replace(v, changes={k: c for k, c in v.changes.items() if k != "width"})
+        for variant, v in whole.variants.items()
+    }
+    study = tiny(whole, variants=variants)
     studies.record(study, tmp_path, scale="smoke", runs=runs)
     back = studies.recorded(name, tmp_path)
     assert list(back.table) == [*TABLE, study.axis]

@@ -6,6 +6,7 @@ towards the end, and copies, too, are compared there.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pandas as pd
@@ -55,13 +56,10 @@ def _between(table: pd.DataFrame, metric: str) -> pd.DataFrame:
     return measure(table, metric, moment="between")
 
 
-def _best(table: pd.DataFrame, level: int) -> str:
-    """The rewound ticket with the best validation accuracy at a level, if that was recorded, and
-    else with the best test accuracy."""
-    split = "val" if (table.split == "val").any() else "test"
-    rows = measure(table, moment=MOMENT, split=split)
-    rows = rows[(rows.level == level) & rows.treatment.isin(rewound(table))]
-    return rows.groupby("treatment").value.mean().idxmax()
+def best_of(names: Sequence[str], rows: pd.DataFrame, moment: str = MOMENT) -> str:
+    """The treatment with the best mean validation accuracy in the rows of one level."""
+    rows = measure(rows, moment=moment, split="val")
+    return rows[rows.treatment.isin(names)].groupby("treatment").value.mean().idxmax()
 
 
 # Reset to initialisation, and late rewinding ------------------------------------------------------
@@ -134,7 +132,7 @@ def _where_failing(table: pd.DataFrame, metric: str, what: str) -> Finding | Non
         return None
     first, rows = rewound(table)[0], []
     for level in sorted(set(table.level) - {0}):
-        best = _best(table, level)
+        best = best_of(rewound(table), table[table.level == level])
         if best == first or _gain(table, best, first).loc[level].low <= 0:
             continue
         here = table[(table.level == level) & (table.moment == "between")]
@@ -149,8 +147,9 @@ def _where_failing(table: pd.DataFrame, metric: str, what: str) -> Finding | Non
 
 def flat_where_winning(table: pd.DataFrame, margin: float) -> Finding | None:
     """Holds where, for every density up to 25% and every step, the barrier between copies is
-    below 2 points exactly if the ticket beats fresh weights beyond noise. Partly where the barrier
-    from step 0 exceeds the best rewound ticket's beyond noise, wherever step 0 fails."""
+    below 2 points exactly if the ticket beats fresh weights beyond noise. Partly where that is so
+    for more than half of them, or the barrier from step 0 exceeds the best rewound ticket's beyond
+    noise wherever step 0 fails."""
     pairs = _pairs(_sparse(table))
     if pairs.empty:
         return None
@@ -241,7 +240,7 @@ def smallest_shows(table: pd.DataFrame, margin: float) -> Finding | None:
     lower beyond noise from that ticket's step. Partly where it shows the second."""
     names = rewound(table)
     level = table.level.max()
-    best = _best(table, level)
+    best = best_of(names, table[table.level == level])
     if best == names[0]:
         return None
     gain = {name: _gain(table, best, name).loc[level] for name in (names[0], "reinit")}
