@@ -167,6 +167,10 @@ def imp(
     ] = None,
     scope: Scope = None,
     one_shot: OneShot = False,
+    prune_at: Annotated[
+        str,
+        typer.Option(help="Step of a training at which the criterion looks at its weights."),
+    ] = "100%",
     out: Out = None,
     runs: Runs = None,
     workers: Workers = None,
@@ -191,6 +195,7 @@ def imp(
         "fractions": fraction,
         "scope": scope,
         "one_shot": one_shot,
+        "prune_at": prune_at,
     }
     where = replicates, scale, out, runs, workers, cluster, yes
     _run(task, lottery.imp, lottery.predict, options, *where)

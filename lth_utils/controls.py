@@ -240,8 +240,9 @@ def random_ticket(now: Situation) -> Arm:
 
 @treatment("fine-tune")
 def fine_tune(now: Situation) -> Arm:
-    """The found mask with the trained weights, trained on at the recipe's last rate."""
-    return Arm(now.trained, now.mask, recipe=now.recipe.fine_tune())
+    """The found mask with the trained weights, trained on at the recipe's last rate, for as long as
+    a ticket that is rewound to the same step."""
+    return Arm(now.trained, now.mask, begin=now.rewind, recipe=now.recipe.fine_tune())
 
 
 @treatment("rate rewinding")

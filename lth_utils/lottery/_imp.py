@@ -23,6 +23,7 @@ from lth_utils.lottery._units import Bench, Comparison
 from lth_utils.masks import Mask
 from lth_utils.models import Weights
 from lth_utils.pruning import Criterion
+from lth_utils.recipes import Step
 from lth_utils.store import Store, identity
 from lth_utils.training import Run
 
@@ -104,6 +105,7 @@ def imp(
     fractions: float | Mapping[str, float] | None = None,
     scope: str | None = None,
     one_shot: bool = False,
+    prune_at: str = "100%",
     between: Comparison | None = None,
     store: Store | None = None,
     executor: Executor | None = None,
@@ -130,8 +132,11 @@ def imp(
         one_shot: prune every level's mask from the dense network, in one step. Each layer then
             keeps exactly as many weights as after so many levels of iterative pruning; with
             scope ``"global"`` their total is what layers would keep, and nearly the iterative one.
+        prune_at: the step of each training at which the criterion looks at the weights, by default
+            its end. At ``"0%"`` with ``one_shot`` networks are pruned at initialisation.
         between: what is measured between each treatment and its copy, as
-            :class:`lth_utils.stability.Between` does.
+            :class:`lth_utils.stability.Between` does, or between each and the dense network, as
+            :class:`lth_utils.stability.ToDense` does.
         store: where finished units are kept; the default store if None.
         executor: where to train, one unit a call, as :mod:`lth_utils.executors` or any library
             makes it; by default here, on all cores or the GPU. Results do not depend on it.
@@ -142,7 +147,7 @@ def imp(
     """
     store = store or Store()
     design = _Design.of(
-        task, levels, seeds, rewind, treatments, criterion, fractions, scope, one_shot
+        task, levels, seeds, rewind, treatments, criterion, fractions, scope, one_shot, prune_at
     )
     trainings = len(design.seeds) * sum(map(len, design.plan.values()))
     iterations = sum(design.iterations(name) for names in design.plan.values() for name in names)
@@ -169,24 +174,24 @@ def _search(design: _Design, bench: Bench) -> list[Ticket]:
     """Train, prune, rewind, repeat."""
     task, seeds = design.task, design.seeds
     start, mask = task.init(seeds), task.dense_mask(seeds)
-    dense = found = bench.train({controls.DENSE: Arm(start, mask)}, 0, keep=design.steps)
+    dense = found = bench.train({controls.DENSE: Arm(start, mask)}, 0, keep=design.kept_at(0))
     copies = {
         name: controls.by_name(name)(design.situation(start, dense, mask, dense, 0, None))
         for name in design.plan[0][1:]
     }
     if copies:
         bench.train(copies, 0)
-    tickets, last = [], dense.weights
+    tickets, last = [], design.looked_at(dense)
     for level in range(1, design.levels + 1):
         if design.one_shot:
             found, mask = dense, task.dense_mask(seeds)
         # What an earlier level pruned was last trained then.
         last = {
             n: torch.where(mask[n], w, last[n]) if n in mask else w
-            for n, w in found.weights.items()
+            for n, w in design.looked_at(found).items()
         }
         mask = design.criterion(
-            found.weights, mask, design.fractions_at(level), design.scope,
+            design.looked_at(found), mask, design.fractions_at(level), design.scope,
             start=start, seeds=seeds, level=level, task=task,
         )  # fmt: skip
         now = design.situation(start, dense, mask, found, level, last)
@@ -202,7 +207,7 @@ def _search(design: _Design, bench: Bench) -> list[Ticket]:
                 "it cannot be what is pruned next; name another treatment first."
             )
         before = bench.parents
-        found = bench.train(arms, level)
+        found = bench.train(arms, level, keep=design.kept_at(level))
         if design.one_shot:
             bench.parents = before  # the next level's mask, too, comes from the dense network
         tickets.append(ticket)
@@ -219,17 +224,18 @@ def predict(
     fractions: float | Mapping[str, float] | None = None,
     scope: str | None = None,
     one_shot: bool = False,
+    prune_at: str = "100%",
     between: Comparison | None = None,
     store: Store | None = None,
 ) -> float:
     """Seconds that :func:`imp` will take here for the same arguments, from a few iterations run
     now. What is stored already takes none."""
     design = _Design.of(
-        task, levels, seeds, rewind, treatments, criterion, fractions, scope, one_shot
+        task, levels, seeds, rewind, treatments, criterion, fractions, scope, one_shot, prune_at
     )
     store = store or Store()
     bench = Bench(task, design.seeds, design.settings, store, None, None, between)
-    keys = bench.keys(design.plan, design.steps, design.one_shot)
+    keys = bench.keys(design.plan, design.kept, design.one_shot)
     missing = Counter(
         (level, design.iterations(name))
         for (level, name, _), key in keys.items()
@@ -264,6 +270,8 @@ class _Design:
     """For each level its own, where it is a list."""
     scope: str
     one_shot: bool
+    prune_at: str | None
+    """The step at which weights are looked at; None for the end."""
     settings: Mapping
     """What of this a unit's key has to say."""
     plan: Mapping[int, Sequence[str]]
@@ -281,6 +289,7 @@ class _Design:
         fractions: float | Mapping[str, float] | None,
         scope: str | None,
         one_shot: bool = False,
+        prune_at: str = "100%",
     ) -> _Design:
         if task.supermask:
             raise InputError(
@@ -313,6 +322,15 @@ class _Design:
         scope = scope or task.scope
         for each in fractions if isinstance(fractions, list) else [fractions]:
             pruning.check(task.dense_mask(seeds[:1]), each, scope)
+        images = len(task.data.train)
+        looked = task.recipe.iteration(prune_at, images)
+        at = None if looked == task.iterations else str(Step.of(prune_at))
+        begin = controls.step_of(first) or rewind if first else "0it"
+        if not one_shot and looked < task.recipe.iteration(begin, images):
+            raise InputError(
+                f"At step {prune_at} a network rewound to {begin} has not begun to train; prune "
+                "later, rewind further, or prune one-shot."
+            )
         settings = {
             "chain": first,
             "criterion": identity(criterion.scores),
@@ -320,6 +338,7 @@ class _Design:
             "scope": scope,
             "rewind": str(rewind),
             **({"one shot": "exact"} if one_shot else {}),
+            **({"prune at": at} if at else {}),
         }
         sparse = [name for name in treatments if not controls.is_dense(name)]
         plan = {level: task.arms_at(level, levels, sparse) for level in range(1, levels + 1)}
@@ -329,7 +348,7 @@ class _Design:
         steps = tuple(dict.fromkeys([str(rewind), *named]))
         return cls(
             task, levels, seeds, str(rewind), steps, criterion, fractions, scope, one_shot,
-            settings, {0: [controls.DENSE, *dense], **plan},
+            at, settings, {0: [controls.DENSE, *dense], **plan},
         )  # fmt: skip
 
     def situation(
@@ -341,7 +360,7 @@ class _Design:
             start=start,
             rewound=dense.at[self.rewind],
             rewind=self.rewind,
-            trained=found.weights,
+            trained=self.looked_at(found),
             recipe=self.task.recipe,
             seeds=self.seeds,
             level=level,
@@ -350,6 +369,22 @@ class _Design:
             last=last,
             at=dense.at.__getitem__,
         )
+
+    @property
+    def kept(self) -> dict[int, tuple[str, ...]]:
+        """The steps that the network that is pruned next keeps, by level."""
+        return {level: self.kept_at(level) for level in self.plan}
+
+    def kept_at(self, level: int) -> tuple[str, ...]:
+        """The steps that the network of a level keeps, if it is pruned next."""
+        looked = (self.prune_at,) if self.prune_at else ()
+        if level == 0:
+            return tuple(dict.fromkeys([*self.steps, *looked]))
+        return () if self.one_shot else looked
+
+    def looked_at(self, found: Run) -> Weights:
+        """The weights that the criterion looks at."""
+        return found.at[self.prune_at] if self.prune_at else found.weights
 
     def shares_at(self, level: int) -> dict[str, float]:
         """Share of the remaining weights that one level removes of each layer."""

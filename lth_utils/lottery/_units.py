@@ -55,13 +55,18 @@ class Wanted:
     """Whether anybody will ask for its trained weights."""
     iterations: int
     """Length of its training."""
+    keep: tuple[str, ...] = ()
+    """Steps whose weights are kept."""
 
 
 class Comparison(Protocol):
-    """What is measured between a network and its copy; see :class:`lth_utils.stability.Between`.
+    """What is measured between two networks; see :class:`lth_utils.stability.Between`.
 
     Part of the key of what it finds, so a frozen dataclass.
     """
+
+    against: str
+    """What each treatment is compared with: its ``"copy"``, or the ``"dense"`` network."""
 
     def __call__(self, task: Task, one: Weights, other: Weights, seed: int) -> pd.DataFrame:
         """Rows as a training's history has them, for one pair (R = 1)."""
@@ -86,7 +91,7 @@ class Bench:
         self.task, self.seeds, self.settings, self.store = task, seeds, settings, store
         self.executor, self.bar, self.between = executor, bar, between
         self.parents = dict.fromkeys(seeds)
-        self.dense: dict[int, Weights] = {}
+        self.dense: dict[int, tuple[str, Weights]] = {}
         self.histories: list[pd.DataFrame] = []
         self.paths: Counter[str] = Counter()
         self.seconds = 0.0
@@ -101,7 +106,8 @@ class Bench:
 
     def train(self, arms: Mapping[str, Arm], level: int, keep: Iterable[str] = ()) -> Run | None:
         """Train every arm for every seed; give back the first arm, the parent of what follows, if
-        it is one. With ``between``, a treatment's copy is then compared with it."""
+        it is one, with its weights at the steps in ``keep``. With ``between``, networks are then
+        compared."""
         self.bar.set_description(f"level {level}")
         keep = tuple(map(str, keep))
         wanted = list(self._wanted(arms, level, keep))
@@ -119,7 +125,7 @@ class Bench:
                     arrived(unit, run)
             missing = [unit for unit in missing if unit not in runs]
             # Closed whatever happens: it holds the locks of what it computes.
-            with closing(compute(missing, keep)) as trained:
+            with closing(compute(missing)) as trained:
                 for unit, run in trained:
                     arrived(unit, run)
             # The rest is being computed by another process: it is waited for, holding nothing.
@@ -137,7 +143,7 @@ class Bench:
             return None
         self.parents = {unit.seed: unit.key for unit in chain}
         if level == 0:
-            self.dense = {unit.seed: runs[unit].weights for unit in chain}
+            self.dense = {unit.seed: (unit.key, runs[unit].weights) for unit in chain}
         return Run.cat([runs[unit] for unit in chain])
 
     def table(self) -> pd.DataFrame:
@@ -147,21 +153,20 @@ class Bench:
     def keys(
         self,
         plan: Mapping[int, Sequence[str]],
-        keep: str | Sequence[str] | None,
+        keep: Mapping[int, Sequence[str]] | None = None,
         one_shot: bool = False,
     ) -> dict[tuple[int, str, int], str]:
         """The key of every unit of a plan, by level, treatment and seed: known before any is
-        trained, for a key says what was done and not what came of it. The dense network keeps the
-        steps in ``keep``."""
+        trained, for a key says what was done and not what came of it. At each level the network
+        that is pruned next keeps the steps in ``keep``."""
         keys, before = {}, self.parents
-        steps = (keep,) if isinstance(keep, str) else tuple(keep or ())
         for level, names in plan.items():
             # What follows at level 0 are copies of the dense network, whose parent that is.
             for part in (names[:1], names[1:]) if level == 0 else (names,):
                 chain, compared = next(iter(names), None), self._compared(part)
                 for name in part:
                     for seed in self.seeds:
-                        kept = steps if level == 0 and name == chain else ()
+                        kept = (keep or {}).get(level, ()) if name == chain else ()
                         is_side = name in compared and name != chain
                         settings = self._settings(name, level, seed, kept, is_side)
                         keys[level, name, seed] = key(settings)
@@ -173,11 +178,9 @@ class Bench:
     def pairs(self, keys: Mapping[tuple[int, str, int], str]) -> Iterator[str]:
         """The keys of what is measured between copies, of a plan with these keys."""
         for (level, name, seed), own in keys.items():
-            original = controls.original_of(name)
-            if self.between is not None and original:
-                dense = controls.is_dense(name)
-                other = keys[(0, controls.DENSE, seed) if dense else (level, original, seed)]
-                yield key(self._pair(other, own))
+            if self.between is not None and (other := self._other(name)):
+                at = 0 if other == controls.DENSE else level
+                yield key(self._pair(keys[at, other, seed], own))
 
     # What is wanted -----------------------------------------------------------------------------
 
@@ -193,16 +196,20 @@ class Bench:
             )
             is_side = treatment in compared and not is_chain
             for i, seed in enumerate(self.seeds):
-                settings = self._settings(treatment, level, seed, keep, is_side)
+                kept = tuple(keep) if is_chain else ()
+                settings = self._settings(treatment, level, seed, kept, is_side)
                 yield Wanted(
                     treatment, seed, settings, key(settings), arm.member(i), is_chain,
-                    is_chain or is_side, iterations,
+                    is_chain or is_side, iterations, kept,
                 )  # fmt: skip
 
     def _compared(self, names: Iterable[str]) -> set[str]:
-        """The treatments that are compared with a copy, and the copies."""
+        """The treatments whose weights are compared, with a copy, as which it has its name, or
+        with the dense network."""
         if self.between is None:
             return set()
+        if self.between.against == controls.DENSE:
+            return set(names)
         pairs = {name: original for name in names if (original := controls.original_of(name))}
         return {*pairs, *pairs.values()}
 
@@ -248,7 +255,7 @@ class Bench:
     def _compare(
         self, trained: Mapping[tuple[str, int], tuple[Wanted, Weights]], level: int
     ) -> None:
-        """Measure between each treatment and its copy; what was measured before is read."""
+        """Measure between the networks of each pair; what was measured before is read."""
         pairs = list(self._paired(trained))
         found = [self.store.load(key(settings)) for _, _, settings, _ in pairs]
         missing = [i for i, unit in enumerate(found) if unit is None]
@@ -259,23 +266,34 @@ class Bench:
             found[missing[number]] = unit
         for (wanted, _, _, _), unit in zip(pairs, found, strict=True):
             self.seconds += unit.seconds
-            name = controls.original_of(wanted.treatment)
+            name = controls.original_of(wanted.treatment) or wanted.treatment
             rows = self._labelled(unit.history, name, level, wanted.arm, wanted.seed)
             self.histories.append(rows)
 
     def _paired(
         self, trained: Mapping[tuple[str, int], tuple[Wanted, Weights]]
     ) -> Iterator[tuple[Wanted, Weights, dict, Weights]]:
-        """Each copy with its weights, what says all of the comparison, and the other weights."""
+        """Each network that is compared, with its weights, what says all of the comparison, and
+        the other weights."""
+        if self.between is None:
+            return
         for (name, seed), (unit, weights) in trained.items():
-            original = controls.original_of(name)
-            if self.between is None or original is None:
-                continue
-            if controls.is_dense(name):  # the dense network goes on, and its copy leaves it
-                other_key, other = self.parents[seed], self.dense[seed]
+            other = self._other(name)
+            if other == controls.DENSE:
+                other_key, other_weights = self.dense[seed]
+            elif other:
+                other_key, other_weights = trained[other, seed][0].key, trained[other, seed][1]
             else:
-                other_key, other = trained[original, seed][0].key, trained[original, seed][1]
-            yield unit, weights, self._pair(other_key, unit.key), other
+                continue
+            yield unit, weights, self._pair(other_key, unit.key), other_weights
+
+    def _other(self, name: str) -> str | None:
+        """The treatment that one is compared with, if any."""
+        if self.between.against == controls.DENSE:
+            return controls.DENSE if name != controls.DENSE else None
+        original = controls.original_of(name)
+        # The dense network goes on, and its copy leaves it.
+        return controls.DENSE if original and controls.is_dense(original) else original
 
     def _measure(self, wanted: Wanted, weights: Weights, settings: dict, other: Weights) -> Unit:
         own = copy.copy(self.task)
@@ -339,8 +357,8 @@ class Bench:
 
     # Trained here, as populations ---------------------------------------------------------------
 
-    def _here(self, missing: Sequence[Wanted], keep: Sequence[str]) -> Iterator[tuple[Wanted, Run]]:
-        for piece in self._pieces(missing, keep):
+    def _here(self, missing: Sequence[Wanted]) -> Iterator[tuple[Wanted, Run]]:
+        for piece in self._pieces(missing):
             with self.store.claim([unit.key for unit in piece]) as claim:
                 mine = []
                 for unit in piece:
@@ -352,21 +370,19 @@ class Bench:
                     else:
                         mine.append(unit)
                 if mine:
-                    yield from self._together(mine, keep)
+                    yield from self._together(mine)
 
-    def _pieces(self, missing: Sequence[Wanted], keep: Sequence[str]) -> Iterator[list[Wanted]]:
+    def _pieces(self, missing: Sequence[Wanted]) -> Iterator[list[Wanted]]:
         """Populations of what is trained alike, of a size that the machine likes and can hold."""
         alike = defaultdict(list)
         for unit in missing:
-            alike[unit.arm.begin, unit.arm.recipe, unit.arm.frozen is None].append(unit)
-        size = costs.members_at_once(self.task, len(keep))
+            alike[unit.arm.begin, unit.arm.recipe, unit.arm.frozen is None, unit.keep].append(unit)
         for units in alike.values():
+            size = costs.members_at_once(self.task, len(units[0].keep))
             for at in range(0, len(units), size):
                 yield units[at : at + size]
 
-    def _together(
-        self, units: Sequence[Wanted], keep: Sequence[str]
-    ) -> Iterator[tuple[Wanted, Run]]:
+    def _together(self, units: Sequence[Wanted]) -> Iterator[tuple[Wanted, Run]]:
         arms, began = [unit.arm for unit in units], time.perf_counter()
         freezes = arms[0].frozen is not None
         run = self.task.train(
@@ -374,7 +390,7 @@ class Bench:
             Mask.cat([arm.mask for arm in arms]),
             [unit.seed for unit in units],
             arms[0].begin,
-            keep=keep,
+            keep=units[0].keep,
             recipe=arms[0].recipe,
             progress=self.bar.update,
             threads=self.threads,
@@ -389,9 +405,7 @@ class Bench:
 
     # Trained elsewhere, one by one ----------------------------------------------------------------
 
-    def _elsewhere(
-        self, missing: Sequence[Wanted], keep: Sequence[str]
-    ) -> Iterator[tuple[Wanted, Run]]:
+    def _elsewhere(self, missing: Sequence[Wanted]) -> Iterator[tuple[Wanted, Run]]:
         with self.store.claim([unit.key for unit in missing]) as claim:
             mine = []
             for unit in missing:
@@ -408,7 +422,7 @@ class Bench:
             try:
                 for unit in mine:
                     arm = unit.arm.to("cpu")
-                    work = cloudpickle.dumps((model, arm, unit.seed, keep, self.threads))
+                    work = cloudpickle.dumps((model, arm, unit.seed, unit.keep, self.threads))
                     waiting[self.executor.submit(train_one, parcel, work)] = unit
                 for future in as_completed(list(waiting)):
                     run = self._receive(waiting[future], future)

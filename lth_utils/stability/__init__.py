@@ -12,7 +12,7 @@ those of the ends nor their mean are right for a network between. :func:`reestim
 again; :func:`path` does that at every point unless it is told not to.
 """
 
-from lth_utils.stability._instability import STABLE, Between, instability, predict
+from lth_utils.stability._instability import STABLE, Between, ToDense, instability, predict
 from lth_utils.stability._lines import (
     STATISTICS,
     Line,
@@ -25,6 +25,6 @@ from lth_utils.stability._lines import (
 )
 
 __all__ = [
-    "STABLE", "STATISTICS", "Between", "Line", "bend", "cosine", "distance", "instability",
-    "interpolate", "path", "predict", "reestimate",
+    "STABLE", "STATISTICS", "Between", "Line", "ToDense", "bend", "cosine", "distance",
+    "instability", "interpolate", "path", "predict", "reestimate",
 ]  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pandas as pd
 
@@ -48,6 +48,8 @@ class Between:
     statistics: str = "re-estimated"
     bend: str = "0it"
 
+    against: ClassVar[str] = controls.COPY
+
     def __call__(self, task: Task, one: Weights, other: Weights, seed: int) -> pd.DataFrame:
         """Measure one pair (R = 1); the rows of a training's history."""
         how = (self.points, self.split, self.statistics, self.limit)
@@ -75,6 +77,18 @@ class Between:
         normed = len(models.trainable(task.model)) < len(models.shapes(task.model))
         estimated = ESTIMATE if normed and self.statistics == "re-estimated" else 0
         return self.points * (looked_at + estimated)
+
+
+class ToDense(Between):
+    """What is measured between a sparse network and the dense one whose weights were pruned: does
+    it stay in the minimum that the dense network found, or leave it?
+
+    Rows and attributes are those of :class:`Between`; what is measured stands under the sparse
+    network's treatment. On the straight line from the one to the other the pruned weights shrink
+    to zero and all others move.
+    """
+
+    against: ClassVar[str] = controls.DENSE
 
 
 def instability(

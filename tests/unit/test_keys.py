@@ -253,7 +253,7 @@ def test_the_keys_of_published_tasks_never_change(name, scale, toy, tmp_path):
         treatments = ("ticket", "reinit", "random mask")
         design = _Design.of(task, None, None, "1%", treatments, "magnitude", None, None)
         bench = Bench(task, design.seeds, design.settings, Store(tmp_path), None, None)
-        keys = bench.keys(design.plan, design.rewind)
+        keys = bench.keys(design.plan, design.kept)
         first, last = keys[0, "dense", 0], keys[task.levels, "random mask", task.seeds[-1]]
     assert (first[:16], last[:16]) == PINNED[name, scale]
 
@@ -262,6 +262,6 @@ def test_a_key_is_known_before_anything_is_trained(toy_task, tmp_path):
     store = Store(tmp_path)
     design = _Design.of(toy_task, None, None, "5it", ("ticket", "reinit"), "magnitude", None, None)
     bench = Bench(toy_task, design.seeds, design.settings, store, None, None)
-    keys = set(bench.keys(design.plan, design.rewind).values())
+    keys = set(bench.keys(design.plan, design.kept).values())
     imp(toy_task, rewind="5it", treatments=("ticket", "reinit"), store=store)
     assert {unit.key for unit in store.units()} == keys
