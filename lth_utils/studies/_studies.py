@@ -270,7 +270,7 @@ def _instability(
     )
 
 
-def _scopes(task: Task, scopes: Sequence[str], duration: str, pending: str = "") -> Study:
+def _scopes(task: Task, scopes: Sequence[str], duration: str) -> Study:
     def options(scope: str) -> dict[str, Any]:
         if scope == RESCALED:
             return {"scope": "global", "criterion": "rescaled magnitude"}
@@ -286,7 +286,6 @@ def _scopes(task: Task, scopes: Sequence[str], duration: str, pending: str = "")
         axis="scope",
         variants={scope: Variant(options=options(scope)) for scope in scopes},
         minutes=20,
-        pending=pending,
     )
 
 
@@ -636,7 +635,7 @@ STUDIES = {
         _scopes(
             tasks.VGG11_CIFAR10, ("layer", "global", "erdos-renyi", "sensitivity", RESCALED), "3ep"
         ),
-        _scopes(tasks.VGG11_PLAIN_CIFAR10, ("layer", "global", RESCALED), "3ep", PENDING),
+        _scopes(tasks.VGG11_PLAIN_CIFAR10, ("layer", "global", RESCALED), "3ep"),
         _instability(
             tasks.RESNET50_CIFAR10,
             0.125,
