@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # for editors; a running program gets each room when it first
         controls,
         costs,
         datasets,
+        dynamic,
         errors,
         executors,
         lottery,
@@ -30,12 +31,16 @@ if TYPE_CHECKING:  # for editors; a running program gets each room when it first
         randomness,
         recipes,
         shrinking,
+        speed,
         stability,
         store,
+        structures,
         studies,
         supermasks,
         tasks,
+        tickets,
         training,
+        transplants,
         widgets,
     )
     from lth_utils.lottery import Lottery, Ticket, imp
@@ -45,9 +50,10 @@ if TYPE_CHECKING:  # for editors; a running program gets each room when it first
     from lth_utils.training import Run, train
 
 _ROOMS = (
-    "anatomy", "cli", "controls", "costs", "datasets", "errors", "executors", "lottery", "masks",
-    "models", "plots", "pruning", "randomness", "recipes", "shrinking", "stability", "store",
-    "studies", "supermasks", "tasks", "training", "widgets",
+    "anatomy", "cli", "controls", "costs", "datasets", "dynamic", "errors", "executors", "lottery",
+    "masks", "models", "plots", "pruning", "randomness", "recipes", "shrinking", "speed",
+    "stability", "store", "structures", "studies", "supermasks", "tasks", "tickets", "training",
+    "widgets",
 )  # fmt: skip
 _HOMES = {
     "Lottery": "lottery", "Ticket": "lottery", "imp": "lottery", "Mask": "masks",

@@ -22,7 +22,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from lth_utils import controls, shrinking
+from lth_utils import controls, pruning, shrinking
 from lth_utils.datasets import Split
 from lth_utils.errors import InputError
 from lth_utils.masks import Mask
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from lth_utils.tasks import Task
 
 __all__ = [
-    "dark", "in_degree", "in_original_order", "locality", "match", "neighbours", "out_degree",
-    "overlap", "report", "shuffled_readers", "spread",
+    "collapse", "dark", "empty_layers", "in_degree", "in_original_order", "locality", "match",
+    "neighbours", "out_degree", "overlap", "report", "shuffled_readers", "spread",
 ]  # fmt: skip
 
 RARELY = 1e-3
@@ -218,6 +218,57 @@ def _shuffle_columns(kept: Tensor, seed: int, level: int, name: str) -> Tensor:
     draws = stream(seed, "random mask", "readers", level, name).uniform(*kept.shape)
     order = torch.from_numpy(draws).argsort(0).to(kept.device)
     return kept.gather(0, order)
+
+
+# What is gone -------------------------------------------------------------------------------------
+
+
+def empty_layers(mask: Mask) -> Tensor:
+    """How many layers keep no weight at all: int64 (R,).
+
+    Where one is empty nothing that comes in can reach the output (Tanaka et al., 2020, call it
+    layer-collapse), unless there is a way around it, as in a residual network.
+    """
+    return sum((~kept.flatten(1).any(1)).long() for kept in mask.values())
+
+
+def collapse(
+    task: Task,
+    criteria: Sequence[str],
+    densities: Sequence[float],
+    seeds: Sequence[int] | None = None,
+    scope: str = "global",
+) -> pd.DataFrame:
+    """What criteria leave of a network at initialisation, the sparser the less.
+
+    Args:
+        task: whose network, and images for a criterion that looks at any.
+        criteria: their names.
+        densities: shares to keep, each pruned from the dense network in one call.
+        seeds: one a replicate; the task's by default.
+        scope: how what goes is divided among the layers.
+
+    Returns:
+        Columns criterion, density, replicate, layer, kept (weights), size and empty_layers (of the
+        whole network).
+
+    Raises:
+        InputError: an unknown criterion or scope, or a density outside 0 to 1.
+    """
+    seeds = task.seeds if seeds is None else seeds
+    start, dense, rows = task.init(seeds), task.dense_mask(seeds), []
+    for name in criteria:
+        prune = pruning.by_name(name)
+        for density in densities:
+            mask = prune(start, dense, 1 - density, scope, start=start, seeds=seeds, task=task)
+            empty = empty_layers(mask).tolist()
+            rows += [
+                (name, density, seeds[member], layer.removesuffix(".weight"), kept, size,
+                 empty[member])
+                for member, layer, kept, size, _ in mask.counts().itertuples(index=False)
+            ]  # fmt: skip
+    columns = ["criterion", "density", "replicate", "layer", "kept", "size", "empty_layers"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 # The report ---------------------------------------------------------------------------------------

@@ -40,6 +40,12 @@ runs_app = typer.Typer(
 app.add_typer(data_app, name="data")
 app.add_typer(results_app, name="results")
 app.add_typer(runs_app, name="runs")
+tickets_app = typer.Typer(
+    help="Tickets as files: the zoo of this book and those of others.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(tickets_app, name="tickets")
 
 Workers = Annotated[
     int | None,
@@ -94,6 +100,30 @@ def list_tasks() -> None:
               f"{live.replicates} replicates")  # fmt: skip
 
 
+@app.command("new")
+def new_task(
+    file: Annotated[Path, typer.Argument(help="The file to write, for instance my_study.py.")],
+) -> None:
+    """Write a task of your own to begin with: a network, data and a recipe, to be changed.
+
+    It runs as it is:  lth new my_study.py, then lth imp my_study.py --scale smoke
+    """
+    import lth_utils
+    from lth_utils.errors import InputError
+
+    if file.suffix != ".py":
+        raise InputError(f"A task is written in Python; call the file {file.with_suffix('.py')}.")
+    text = Path(lth_utils.__file__).with_name("_starter.py").read_text(encoding="utf-8")
+    try:
+        with file.open("x", encoding="utf-8") as new:
+            new.write(text)
+    except FileExistsError:
+        raise InputError(f"{file} is there already; choose another name.") from None
+    except OSError as error:
+        raise InputError(f"{file} cannot be written ({error.strerror}); choose another.") from None
+    print(f"Written: {file}. Try it with: lth imp {file} --scale smoke")
+
+
 # Data ---------------------------------------------------------------------------------------------
 
 
@@ -124,7 +154,13 @@ def fetch(
 
 # Pruning, and training masks ----------------------------------------------------------------------
 
-TaskName = Annotated[str, typer.Argument(metavar="TASK", help="A name that `lth tasks` lists.")]
+TaskName = Annotated[
+    str,
+    typer.Argument(
+        metavar="TASK",
+        help="A name that `lth tasks` lists, or your own: FILE.py, FILE.py:NAME or MODULE:NAME.",
+    ),
+]
 Replicates = Annotated[int | None, typer.Option(help="How many seeds; the task's by default.")]
 Scale = Annotated[
     str | None,
@@ -175,6 +211,9 @@ def imp(
     runs: Runs = None,
     workers: Workers = None,
     cluster: Cluster = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Say what speaks against believing the result.")
+    ] = False,
     yes: Yes = False,
 ) -> None:
     """Find tickets by iterative pruning, and train each beside its controls.
@@ -198,7 +237,12 @@ def imp(
         "prune_at": prune_at,
     }
     where = replicates, scale, out, runs, workers, cluster, yes
-    _run(task, lottery.imp, lottery.predict, options, *where)
+    found = _run(task, lottery.imp, lottery.predict, options, *where)
+    if check:
+        from lth_utils import studies
+
+        doubts = studies.check(found) or ["Nothing that a program can see."]
+        print("\nWhat speaks against believing it:", *doubts, sep="\n  ")
 
 
 @app.command()
@@ -287,16 +331,16 @@ def _run(
     workers: int | None,
     cluster: str | None,
     yes: bool,
-) -> None:
-    """Do with a task what a procedure does, and show and write what it gives."""
+):
+    """Do with a task what a procedure does; show, write and give back what it gives."""
     from lth_utils import tasks
     from lth_utils.errors import InputError
     from lth_utils.store import Store
 
-    chosen = tasks.by_name(task).at(scale)
+    chosen = tasks.find(task).at(scale)
     if replicates is not None and replicates < 1:
         raise InputError(f"The number of replicates is 1 or more; got {replicates}.")
-    out = out or Path("runs") / f"{task}-{chosen.scale}"
+    out = out or Path("runs") / f"{chosen.name}-{chosen.scale}"
     _writable(out)
     seeds = range(replicates) if replicates else None
     options = {**options, "seeds": seeds, "store": Store(runs)}
@@ -308,6 +352,7 @@ def _run(
     print(f"\n{result.seconds:.0f} s of training. Written:")
     for path in result.save(out):
         print(f"  {path}")
+    return result
 
 
 def _executor(workers: int | None, cluster: str | None):
@@ -401,13 +446,7 @@ def list_runs(runs: Runs = None) -> None:
         for unit in units
     ]
     head = ("key", "network", "dataset", "treatment", "level", "seed", "seconds", "size", "used")
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    for row in (head, *rows):
-        cells = [
-            cell.ljust(width) if i < 4 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        print("  ".join(cells).rstrip())
+    _columns(head, rows, left=4)
     print(f"{_count(units, 'run')}, {sum(unit.seconds for unit in units):,.0f} s of training, "
           f"{_size(store.size)} in {store.root}")  # fmt: skip
 
@@ -471,6 +510,17 @@ def make_room(
           f"{_size(before - freed)} stay in {store.root}")  # fmt: skip
 
 
+def _columns(head, rows, left: int) -> None:
+    """Print rows of words under each other, the first columns ranged left."""
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    for row in (head, *rows):
+        cells = [
+            cell.ljust(width) if i < left else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        print("  ".join(cells).rstrip())
+
+
 def _what(settings) -> str:
     """The network that was trained, or that two were compared."""
     return "(line)" if "between" in settings else _word(settings.get("network"))
@@ -500,6 +550,109 @@ def _size(count: float) -> str:
         count /= 1000
         names.pop()
     return f"{count:.3g} {names[-1]}"
+
+
+# Tickets ------------------------------------------------------------------------------------------
+
+TicketName = Annotated[
+    str, typer.Argument(metavar="TICKET", help="A file, or a name that `lth tickets ls` lists.")
+]
+Where = "A folder, also as file://, or user/name on the Hugging Face Hub."
+
+
+@tickets_app.command("ls")
+def list_tickets(
+    folder: Annotated[
+        Path | None, typer.Argument(help="A folder of tickets; the book's by default.")
+    ] = None,
+) -> None:
+    """List tickets: density and accuracy in percent, the step rewound to, seeds and size."""
+    from lth_utils import tickets
+
+    table = tickets.ls(folder)
+    if table.empty:
+        print(f"No tickets in {folder}. tickets.save writes them; `lth tickets pull` gets them.")
+        return
+    rows = [["" if cell != cell else str(cell) for cell in row] for row in table.values.tolist()]
+    _columns(list(table), rows, left=3)
+
+
+@tickets_app.command("show")
+def show_ticket(name: TicketName) -> None:
+    """Show where a ticket comes from, and what it keeps of each layer."""
+    from dataclasses import asdict
+
+    from lth_utils import tickets
+
+    ticket = tickets.load(name)
+    p, counts = ticket.provenance, ticket.mask.counts()
+    print(ticket)
+    known = ["unknown" if value is None else f"{value:.2f}" for value in p.accuracy]
+    _lines({
+        "start": "drawn by its seeds" if ticket.drawn else "weights in the file",
+        "digests of the start": ", ".join(digest[:16] for digest in ticket.digests),
+        "test accuracy when found (%)": ", ".join(known),
+        "saved": p.date,
+    })  # fmt: skip
+    task = asdict(p.task) if p.task else {"task": "not in the file"}
+    parts = {"Notes": p.notes, "Images": asdict(p.images), "Code": asdict(p.code), "Task": task}
+    for title, part in parts.items():
+        print(f"\n{title}")
+        _lines({name: value for name, value in part.items() if value not in (None, {}, "")})
+    print("\nKept of each layer, the mean over members")
+    means = counts.groupby("layer", sort=False)[["kept", "size", "density"]].mean()
+    rows = [[f"  {layer}", f"{row.kept:,.0f}", f"{row['size']:,.0f}", f"{row.density:.2%}"]
+            for layer, row in means.iterrows()]  # fmt: skip
+    _columns(("  layer", "kept", "of", "density"), rows, left=1)
+
+
+@tickets_app.command("verify")
+def verify_tickets(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[TICKET]...", help="Files, or names of the book's; all of these."),
+    ] = None,
+) -> None:
+    """Check that files are whole, and that each start is the one that the ticket was found with."""
+    from lth_utils import tickets
+    from lth_utils.errors import DataError, InputError
+
+    names, bad = names or list(tickets.ls().name), 0
+    for name in names:
+        try:
+            print(f"good     {name}: {tickets.load(name)}")
+        except DataError as error:
+            bad += 1
+            print(f"NOT GOOD {error}")
+    if bad:
+        raise InputError(f"{bad} of {_count(names, 'ticket')} cannot be used.")
+
+
+@tickets_app.command("push")
+def push_tickets(
+    files: Annotated[list[Path], typer.Argument(help="Files of tickets.")],
+    to: Annotated[str, typer.Option(help=Where)],
+) -> None:
+    """Copy tickets to where others can pull them; each is checked first."""
+    from lth_utils import tickets
+
+    for name in tickets.push(files, to):
+        print(f"{name} is in {to}")
+
+
+@tickets_app.command("pull")
+def pull_tickets(
+    source: Annotated[str, typer.Option("--from", help=Where)],
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Of tickets; all by default.")
+    ] = None,
+    into: Annotated[Path, typer.Option(help="The folder to copy into.")] = Path("."),
+) -> None:
+    """Copy tickets from where others have pushed them; each is checked before it is kept."""
+    from lth_utils import tickets
+
+    for path in tickets.pull(source, names or None, into):
+        print(f"{path}: {tickets.load(path)}")
 
 
 # Results ------------------------------------------------------------------------------------------

@@ -257,6 +257,23 @@ def dense(now: Situation) -> Arm:
     return Arm(now.rewound, now.mask | ~now.mask, begin=now.rewind)
 
 
+@treatment("uniform mask")
+def uniform(now: Situation) -> Arm:
+    """The ticket's weights under a mask drawn at random from the whole network: is it how many
+    weights each layer keeps?
+
+    Layers that have lost nothing keep everything.
+    """
+    return Arm(now.rewound, uniform_mask(now.mask, now.seeds, now.level), begin=now.rewind)
+
+
+@treatment("random ticket")
+def fresh_random(now: Situation) -> Arm:
+    """Fresh weights under a random mask of equal layer densities: nothing of the ticket but how
+    many weights each layer keeps."""
+    return Arm(now.fresh(), random_mask(now.mask, now.seeds, now.level))
+
+
 @treatment("reshuffle")
 def reshuffle(now: Situation) -> Arm:
     """The kept weights' initial values, permuted within each layer: is it which value is where?
@@ -343,6 +360,13 @@ def untrained(now: Situation, arm: Arm) -> Arm:
     return replace(arm, begin="0it", recipe=replace(now.recipe, duration="0it"))
 
 
+@modifier("moved")
+def moved(now: Situation, arm: Arm) -> Arm:
+    """A control that is made on the ticket's own network, and moved to another as the ticket is;
+    for :func:`lth_utils.lottery.transfer`, which alone moves anything."""
+    raise InputError("Only lth.lottery.transfer moves tickets; leave 'moved' out elsewhere.")
+
+
 def _with_signs(now: Situation, arm: Arm, signs: Callable[[str], Tensor]) -> Arm:
     changed = {name: torch.copysign(arm.start[name], signs(name)) for name in now.mask}
     return replace(arm, start=arm.start | changed)
@@ -392,3 +416,23 @@ def random_mask(mask: Mask, seeds: Sequence[int], level: int = 0) -> Mask:
         rows = [row[order.to(row.device)] for row, order in zip(flat, orders, strict=True)]
         shuffled[name] = torch.stack(rows).view_as(kept)
     return Mask(shuffled)
+
+
+def uniform_mask(mask: Mask, seeds: Sequence[int], level: int = 0) -> Mask:
+    """A random mask that keeps as many weights as ``mask`` does, whatever layer they are in.
+
+    Layers of which ``mask`` keeps everything are left whole.
+
+    Args:
+        mask: R members.
+        seeds: one for each member; with ``level`` they name the draw.
+        level: makes the draw of each level its own.
+    """
+    cut = [name for name, kept in mask.items() if not bool(kept.all())]
+    if not cut:
+        return mask
+    flat = torch.cat([mask[name].flatten(1) for name in cut], dim=1)
+    drawn = random_mask(Mask({"every layer": flat}), seeds, level)["every layer"]
+    pieces = drawn.split([mask[name][0].numel() for name in cut], dim=1)
+    uniform = {n: piece.view_as(mask[n]) for n, piece in zip(cut, pieces, strict=True)}
+    return Mask({name: uniform.get(name, kept) for name, kept in mask.items()})

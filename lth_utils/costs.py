@@ -5,11 +5,13 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pandas as pd
 import psutil
 import torch
 from torch import nn
@@ -68,6 +70,66 @@ def pace(task: Task, density: float = 1.0, members: int = 1) -> tuple[float, flo
     return max(spent, 0.0) / max(steps, 1) / members, look
 
 
+def timings(
+    works: Mapping[Hashable, Callable[[int], object]],
+    repeats: int = 15,
+    at_least: float = 0.002,
+    threads: int = 1,
+) -> pd.DataFrame:
+    """How long pieces of work take, in turns, so that a busy machine slows all of them alike.
+
+    Each is warmed up first. In every repeat each has its turn, beginning with another one each
+    time, and does its work as often as takes ``at_least`` seconds. Read medians: what disturbs a
+    stopwatch only ever adds.
+
+    Args:
+        works: by name, functions that do something as many times as they are asked to.
+        repeats: how many turns each has.
+        at_least: seconds that a turn lasts, against the stopwatch's own grain.
+        threads: how many threads PyTorch may use meanwhile.
+
+    Returns:
+        Columns name, repeat and milliseconds, those of doing the work once.
+
+    Raises:
+        InputError: there is not at least one repeat.
+    """
+    if repeats < 1:
+        raise InputError(f"A timing has at least one repeat; got {repeats}.")
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        counts = {}
+        for name, work in works.items():
+            _lasts(work, 1)  # the first time of anything is slow
+            counts[name] = 1
+            while _lasts(work, counts[name]) < at_least:
+                counts[name] *= 2
+        names, rows = list(works), []
+        for repeat in range(repeats):
+            begin = repeat % max(1, len(names))
+            for name in names[begin:] + names[:begin]:
+                spent = _lasts(works[name], counts[name])
+                rows.append((name, repeat, 1e3 * spent / counts[name]))
+    finally:
+        torch.set_num_threads(before)
+    return pd.DataFrame(rows, columns=["name", "repeat", "milliseconds"])
+
+
+def _lasts(work: Callable[[int], object], count: int) -> float:
+    _wait()
+    began = time.perf_counter()
+    work(count)
+    _wait()
+    return time.perf_counter() - began
+
+
+def _wait() -> None:
+    """Until a GPU, if one is used, has done what it was given."""
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+
+
 # Operations ---------------------------------------------------------------------------------------
 
 PASSES = 3
@@ -100,18 +162,10 @@ def operations(model: nn.Module, input_shape: Sequence[int], mask: Mask) -> torc
     shapes = models.shapes(model)
     mask.check({name: shapes[name] for name in names}, None)
     uses = dict.fromkeys(names, 0)
-    shadow = copy.deepcopy(model).to("meta").eval()
-    layers = dict(shadow.named_modules())
-
-    def listen(name: str):
-        def add(layer: nn.Module, inputs: object, output: torch.Tensor) -> None:
-            uses[name] += output[0].numel() // len(layer.weight)
-
-        return add
-
-    for name in names:
-        layers[name.removesuffix("weight").removesuffix(".")].register_forward_hook(listen(name))
-    shadow(torch.empty(1, *input_shape, device="meta"))
+    for name, layer, output in _outputs(model, input_shape):
+        tensor = f"{name}.weight" if name else "weight"
+        if tensor in uses:
+            uses[tensor] += output[0].numel() // len(layer.weight)
     return sum(uses[name] * mask[name].flatten(1).sum(1) for name in names)
 
 
@@ -171,17 +225,36 @@ def needed(task: Task, snapshots: int = 0) -> tuple[int, int]:
 def activity(model: nn.Module, input_shape: tuple[int, ...]) -> tuple[int, int]:
     """Numbers that the layers of a network put out for one image: of all together, and of the
     layer that puts out most."""
-    counts = []
+    counts = [
+        output[0].numel()
+        for _, layer, output in _outputs(model, input_shape)
+        if not list(layer.children())
+    ]
+    return sum(counts), max(counts, default=0)
 
-    def add(module: nn.Module, inputs: object, output: torch.Tensor) -> None:
-        counts.append(output[0].numel())
 
-    shadow = copy.deepcopy(model).to("meta").eval()
-    for module in shadow.modules():
-        if not list(module.children()):
-            module.register_forward_hook(add)
-    shadow(torch.empty(2, *input_shape, device="meta"))
-    return sum(counts), max(counts)
+def _outputs(
+    model: nn.Module, input_shape: Sequence[int]
+) -> list[tuple[str, nn.Module, torch.Tensor]]:
+    """What every module of a network puts out for two images: its name, itself and the tensor, the
+    first where it gives several. A module used twice is there twice."""
+    for device in ("meta", "cpu"):
+        shadow, heard = copy.deepcopy(model).to(device).eval(), []
+
+        def listen(layer: nn.Module, inputs: object, output: object, name: str, heard=heard):
+            first = output[0] if isinstance(output, tuple | list) and output else output
+            if isinstance(first, torch.Tensor) and first.dim():
+                heard.append((name, layer, first))
+
+        for name, layer in shadow.named_modules():
+            layer.register_forward_hook(partial(listen, name=name))
+        try:
+            with torch.no_grad():
+                shadow(torch.zeros(2, *input_shape, device=device))
+            return heard
+        except Exception:  # on its way it makes tensors of its own, which have numbers
+            if device == "cpu":
+                raise
 
 
 def available(device: torch.device) -> int:

@@ -32,6 +32,12 @@ COLOURS = {
     "reshuffle": _PALETTE[9],
     "constant": (0.53, 0.13, 0.33),  # wine
     "dense": _PALETTE[7],
+    "native": _PALETTE[3],
+    "uniform mask": tuple(0.5 * channel for channel in _PALETTE[2]),
+    "random ticket": _PALETTE[8],
+    "static": (0.0, 0.40, 0.40),  # teal
+    "SET": (0.20, 0.13, 0.53),  # indigo
+    "RigL": (0.80, 0.05, 0.25),  # crimson
     "magnitude": _PALETTE[0],
     "random": _PALETTE[2],
     "smallest": _PALETTE[3],
@@ -46,6 +52,9 @@ COLOURS = {
     "large init large final": (0.10, 0.10, 0.10),
     "small init small final": (0.40, 0.26, 0.13),  # brown
     "rescaled magnitude": (0.45, 0.48, 0.05),  # olive
+    "snip": (0.80, 0.28, 0.00),  # rust
+    "grasp": (0.25, 0.25, 0.55),  # slate
+    "synflow": (0.85, 0.65, 0.00),  # gold
 }
 MARKERS = {
     "reinit": "s", "random mask": "^", "fine-tune": "D", "random": "^", "smallest": "v",
@@ -55,8 +64,12 @@ MARKERS = {
     "small init small final": "X",
     "frozen": "D", "frozen if grown": "^", "frozen if shrunk": "v", "frozen at random": "X",
     "untrained": "<", "copy": "P",
+    "static": "v", "SET": "s", "RigL": "D",
+    "snip": "D", "grasp": "P", "synflow": "X",
+    "native": "D", "uniform mask": "v", "random ticket": "X", "moved": "P",
 }  # fmt: skip
 LINES = {
+    "erdos-renyi": "-.", "uniform": "-.", "3x as long": ":",
     "reinit": "--", "reshuffle": "--", "constant": "--", "random signs": "--", "same signs": "-",
 }  # fmt: skip
 """Line styles; a solid line where there is none. Dashed is what has lost the ticket's signs."""

@@ -25,7 +25,7 @@ GENERATOR = 1
 PURPOSES = (
     "init", "reinit", "order", "augment", "dropout", "random mask", "copy", "split", "probe",
     "label noise", "permuted inputs", "drawn", "mask",
-    "treatment",
+    "treatment", "grown",
 )  # fmt: skip
 """What a draw can be for."""
 

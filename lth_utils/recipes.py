@@ -12,6 +12,7 @@ import math
 import re
 from dataclasses import dataclass, field, replace
 from numbers import Integral
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -158,6 +159,9 @@ class Recipe:
     augment: Augment = field(default_factory=Augment)
     every: str = "100it"
     precision: str = "float32"
+
+    # What moves the mask while a network trains, if anything; :func:`.dynamic.moving` has it.
+    moves: ClassVar[Any] = None
 
     def __post_init__(self):
         if Step.of(self.duration).unit == "%":

@@ -9,7 +9,9 @@ folder ``$LTH_DATA``, then in the user cache; ``LTH_DATA=embedded`` leaves only 
 the package. Nothing is downloaded but by :func:`fetch`.
 
 Two sets have no files: Shapes-32 and MNIST-1D are drawn by code, once a process, and always the
-same. :func:`draw_shapes` and :func:`draw_signals` draw more of them.
+same. :func:`draw_shapes` and :func:`draw_signals` draw more of them. A third, ``python-docs``, is
+the manual of the running Python, so that it differs from one version of Python to the next, and
+its fingerprint with it. :func:`make` makes a dataset of your own arrays.
 """
 
 import os
@@ -27,23 +29,29 @@ from lth_utils._torchvision import torchvision
 from lth_utils.datasets._catalogue import KNOWN, Entry
 from lth_utils.datasets._files import Damaged, Part, cache_folder, fingerprint, plain_or_gz
 from lth_utils.datasets._mnist1d import draw_signals, strokes
+from lth_utils.datasets._own import make
 from lth_utils.datasets._shapes import NUISANCES, draw_shapes
+from lth_utils.datasets._text import ALPHABET, decode, encode
 from lth_utils.datasets._values import Dataset, Split
 from lth_utils.errors import DataError, unknown
 from lth_utils.randomness import stream
 
 __all__ = [
+    "ALPHABET",
     "NUISANCES",
     "Dataset",
     "Found",
     "Row",
     "Split",
+    "decode",
     "draw_shapes",
     "draw_signals",
     "embedded",
+    "encode",
     "fetch",
     "find",
     "load",
+    "make",
     "strokes",
     "where",
 ]
@@ -56,10 +64,11 @@ def load(name: str, device: torch.device | str = "cpu", split_seed: int = 0) -> 
 
     A dataset with a test set of its own keeps it, and 5,000 of its training images become the
     validation set (1,000 of Shapes-32, 500 of MNIST-1D); MNIST-5k is divided class by class.
-    ``split_seed`` decides which images go where, and in which order.
+    ``split_seed`` decides which images go where, and in which order. A text is cut in stretches,
+    one to train, one to validate, one to test, each in windows of characters; see :class:`Split`.
 
     ``name`` is ``'mnist'``, ``'fashion-mnist'``, ``'cifar10'``, ``'cifar10-jpeg'``,
-    ``'mnist-5k'``, ``'shapes-32'`` or ``'mnist-1d'``.
+    ``'mnist-5k'``, ``'shapes-32'``, ``'mnist-1d'`` or ``'python-docs'``.
 
     Raises:
         InputError: there is no such name.
@@ -99,12 +108,28 @@ def _entry(name: str) -> Entry:
 def _divide(entry: Entry, parts: list[Part], seed: int) -> list[Split]:
     """Train, val and test, each in random order, so that the start of each is a fair sample."""
     order = stream(seed, "split", entry.name).permutation(len(parts[0].labels))
+    if entry.n_test:
+        return [_take(parts[0], part) for part in _stretches(entry, order)]
     if entry.per_class:
         train, val, test = _by_class(parts[0].labels, order, entry.per_class)
     else:
         val, train = order[: entry.n_val], order[entry.n_val :]
         test = stream(seed, "split", entry.name, "test").permutation(len(parts[1].labels))
     return [_take(parts[0], train), _take(parts[0], val), _take(parts[-1], test)]
+
+
+def _stretches(entry: Entry, order: np.ndarray) -> list[np.ndarray]:
+    """Train, val and test of a text: each a stretch of its windows, in random order.
+
+    Val and test lie one behind the other, from a window drawn at random, and the text ends where
+    it begins. The window between two stretches is left out, for its last character to predict is
+    the next one's first.
+    """
+    n, n_val, n_test = len(order), entry.n_val, entry.n_test
+    rolled = (np.arange(n) + order[0]) % n
+    val, test = rolled[:n_val], rolled[n_val + 1 : n_val + 1 + n_test]
+    train = rolled[n_val + n_test + 2 : -1]
+    return [order[np.isin(order, part)] for part in (train, val, test)]
 
 
 def _by_class(labels: np.ndarray, order: np.ndarray, sizes: tuple[int, ...]) -> list[np.ndarray]:

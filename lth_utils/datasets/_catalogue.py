@@ -1,15 +1,17 @@
 """Which datasets there are, and what is known of each before a byte of it has been seen."""
 
+import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lth_utils.datasets import _files, _mnist1d, _shapes
+from lth_utils.datasets import _files, _mnist1d, _shapes, _text
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One dataset; ``mean`` and ``std`` are those of pixels scaled to 0..1, one a channel."""
+    """One dataset; ``mean`` and ``std`` are those of pixels scaled to 0..1, one a channel, and
+    empty for text."""
 
     name: str
     title: str
@@ -24,6 +26,7 @@ class Entry:
     per_class: tuple[int, int, int] | None = None  # train, val, test of a set that is one part
     remote: str | None = None  # the class in torchvision.datasets that downloads it
     drawn: bool = False  # by code of this package: there is no file
+    n_test: int = 0  # of a text, which is cut in three stretches
 
     @property
     def embedded(self) -> bool:
@@ -33,6 +36,8 @@ class Entry:
     @property
     def get(self) -> str:
         """How to come by it, as the end of a sentence."""
+        if self.n_test:
+            return "it comes with Python: install one with its documentation, as python.org has it"
         if self.embedded:
             return "it comes with the package: reinstall lth_utils"
         if self.remote:
@@ -48,6 +53,8 @@ class Entry:
         """What to do about a damaged file, as the end of a sentence."""
         if self.remote:
             return f"delete it and fetch it again with `lth data fetch {self.name}`"
+        if self.n_test:
+            return self.get
         if self.embedded:
             return "reinstall lth_utils, or restore the file from the repository"
         return "put a whole copy in its place"
@@ -160,6 +167,20 @@ KNOWN: dict[str, Entry] = {
             read=_mnist1d.draw_all,
             n_val=500,
             drawn=True,
+        ),
+        Entry(
+            name="python-docs",
+            title=f"Python {platform.python_version()}'s manual",
+            classes=tuple(_text.ALPHABET),
+            mean=(),
+            std=(),
+            layout=f"the documentation in Python {platform.python_version()}",
+            folder="",
+            files={},
+            read=_text.read_python_docs,
+            n_val=1_000,
+            drawn=True,
+            n_test=1_000,
         ),
     )
 }

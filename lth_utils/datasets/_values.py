@@ -1,6 +1,7 @@
 """What a dataset is, once it is in memory."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -14,7 +15,11 @@ from lth_utils.randomness import stream
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Split:
-    """Labelled images on one device: ``images`` uint8 (N, C, H, W), ``labels`` int64 (N,)."""
+    """Labelled images on one device: ``images`` uint8 (N, C, H, W), ``labels`` int64 (N,).
+
+    Of a text, ``images`` are windows of T characters (N, 1, 1, T), each a number, and ``labels``
+    the character that follows each of these, (N, T).
+    """
 
     images: Tensor
     labels: Tensor
@@ -37,7 +42,8 @@ class Split:
 class Dataset:
     """Labelled images in three parts, with where they came from.
 
-    ``mean`` and ``std`` are one number a channel, of pixels scaled to 0..1. ``fingerprint`` is
+    ``mean`` and ``std`` are one number a channel, of pixels scaled to 0..1; both are empty for a
+    text, whose ``classes`` are its characters. ``fingerprint`` is
     the SHA-256 of the whole decoded dataset, before it is divided or cut: with ``split_seed``
     and the lengths of the parts it says exactly which images these are. ``whole`` holds the
     lengths of train, val and test before :meth:`subset`.
@@ -55,6 +61,11 @@ class Dataset:
     train: Split
     val: Split
     test: Split
+
+    @property
+    def is_text(self) -> bool:
+        """Whether this is a text in windows of characters."""
+        return not self.mean
 
     @property
     def note(self) -> str:
@@ -77,6 +88,7 @@ class Dataset:
         """
         if not 0 <= share <= 1:
             raise InputError(f"A share of the labels is a number from 0 to 1; got {share}.")
+        self._only_pictures("have their labels drawn at random")
         draws = stream(seed, "label noise")
         chosen = draws.permutation(len(self.train))[: round(share * len(self.train))]
         labels = self.train.labels.clone()
@@ -97,6 +109,7 @@ class Dataset:
         A fully connected network cannot tell the difference; what knows which pixels are
         neighbours can.
         """
+        self._only_pictures("be permuted")
         order = torch.from_numpy(
             stream(seed, "permuted inputs").permutation(self.input_shape[1] * self.input_shape[2])
         )
@@ -114,12 +127,46 @@ class Dataset:
             test=shuffled(self.test),
         )
 
+    def only(self, classes: Sequence[int]) -> "Dataset":
+        """The images of some classes, which are numbered anew from 0 in the order given.
+
+        Channels are normalised as in the whole dataset. Raises :class:`.InputError` where there
+        are fewer than two classes, or one is unknown or named twice.
+        """
+        chosen = [int(label) for label in classes]
+        known = set(range(self.num_classes))
+        if len(chosen) < 2 or len(set(chosen)) < len(chosen) or not known.issuperset(chosen):
+            raise InputError(
+                f"Name at least two different classes of {self.plain_title}, from 0 to "
+                f"{self.num_classes - 1}; got {list(classes)}."
+            )
+
+        def some(part: Split) -> Split:
+            new = torch.full((self.num_classes,), -1, device=part.labels.device)
+            new[chosen] = torch.arange(len(chosen), device=new.device)
+            labels = new[part.labels]
+            return Split(part.images[labels >= 0], labels[labels >= 0])
+
+        train, val, test = (some(part) for part in (self.train, self.val, self.test))
+        names = tuple(self.classes[label] for label in chosen)
+        return replace(
+            self,
+            plain_title=f"{self.title}, only {', '.join(names)}",
+            fingerprint=_altered(self.fingerprint, "only", *chosen),
+            classes=names,
+            whole=(len(train), len(val), len(test)),
+            train=train,
+            val=val,
+            test=test,
+        )
+
     def pooled(self, size: int) -> "Dataset":
         """The same images, every ``size`` × ``size`` pixels replaced by their mean.
 
         What is left over at the right and below is dropped. Raises :class:`.InputError` where
         that leaves no pixel.
         """
+        self._only_pictures("be averaged")
         if not 1 <= size <= min(self.input_shape[1:]):
             raise InputError(
                 f"Images of {self.input_shape[1]} × {self.input_shape[2]} pixels cannot be "
@@ -143,9 +190,13 @@ class Dataset:
             test=test,
         )
 
+    def _only_pictures(self, what: str) -> None:
+        if self.is_text:
+            raise InputError(f"Pictures can {what}; {self.title} is a text, so leave that out.")
+
     @property
     def input_shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of one image."""
+        """(C, H, W) of one image; of a window of T characters (1, 1, T)."""
         return tuple(self.train.images.shape[1:])
 
     @property
@@ -159,9 +210,12 @@ class Dataset:
     def normalise(self, images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
         """Pixels as a network sees them: ``(images / 255 - mean) / std``.
 
-        ``images`` is uint8 (..., C, H, W) on any device; the result has the same shape. Raises
+        ``images`` is uint8 (..., C, H, W) on any device; the result has the same shape. The
+        characters of a text stay the whole numbers that they are, in int64. Raises
         :class:`.InputError` for other pixels: those have been scaled already.
         """
+        if self.is_text and images.dtype == torch.uint8:
+            return images.long()
         if images.dtype != torch.uint8 or images.shape[-3:-2] != (len(self.mean),):
             raise InputError(
                 f"normalise takes uint8 images (..., {len(self.mean)}, H, W), "

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save_file
 from tqdm.auto import tqdm
 
-from lth_utils import controls, costs, models, pruning
+from lth_utils import controls, costs, dynamic, models, pruning
 from lth_utils.controls import Arm, Situation
 from lth_utils.errors import InputError
 from lth_utils.lottery._units import Bench, Comparison
@@ -406,7 +406,8 @@ class _Design:
         if not controls.is_trained(treatment):
             return 0
         begin = controls.step_of(treatment) or "0it"
-        return self.task.iterations - self.task.recipe.iteration(begin, len(self.task.data.train))
+        whole = dynamic.times_as_long(treatment) * self.task.iterations
+        return whole - self.task.recipe.iteration(begin, len(self.task.data.train))
 
     def density(self, level: int) -> float:
         """Share of the prunable weights that is kept at a level."""

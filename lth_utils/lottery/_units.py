@@ -21,13 +21,13 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from lth_utils import controls, costs
+from lth_utils import controls, costs, models
 from lth_utils.controls import Arm
 from lth_utils.errors import DataError, InputError
 from lth_utils.masks import Mask
 from lth_utils.models import Weights
 from lth_utils.randomness import GENERATOR
-from lth_utils.store import NUMERICS, Store, Unit, identity, is_own, key
+from lth_utils.store import NUMERICS, Store, Unit, identity, is_own, key, portrait
 from lth_utils.training import Run, alongside, train
 
 if TYPE_CHECKING:
@@ -219,9 +219,9 @@ class Bench:
         # A dense network does not depend on how it will be pruned, so every way shares it.
         pruning_settings = self.settings if level else {}
         parted = controls.is_dense(treatment) and treatment != controls.DENSE
-        data = self.task.data
+        data, network = self.task.data, models.called(self.task.network)
         return {
-            "network": [self.task.network, self.task.width, *self._extras("dropout", "supermask")],
+            "network": [network, self.task.width, *self._extras("dropout", "supermask")],
             "data": [data.name, data.fingerprint, data.split_seed],
             "images": [len(data.train), len(data.val), len(data.test)],
             "recipe": self.task.recipe,
@@ -244,8 +244,8 @@ class Bench:
     def _own(self, parts: Sequence[Callable]) -> dict:
         """What a name does not say of a reader's own network or parts of a treatment."""
         own = {}
-        if is_own(type(self.task.model)):
-            own["model"] = repr(self.task.model)
+        if is_own(type(self.task.model)) or not isinstance(self.task.network, str):
+            own["model"] = [repr(self.task.model), portrait(self.task.model)]
         if code := [identity(part) for part in parts if is_own(part)]:
             own["code"] = " ".join(code)
         return own
@@ -516,4 +516,5 @@ def _on(device: torch.device | str, weights: Weights) -> Weights:
 
 def _run_on(device: torch.device | str, run: Run) -> Run:
     snapshots = {at: _on(device, w) for at, w in run.snapshots.items()}
-    return replace(run, weights=_on(device, run.weights), snapshots=snapshots)
+    masks = {at: mask.to(device) for at, mask in run.masks.items()}
+    return replace(run, weights=_on(device, run.weights), snapshots=snapshots, masks=masks)

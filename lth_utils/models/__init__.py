@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from lth_utils.errors import look_up
+from lth_utils.errors import InputError, look_up
 from lth_utils.models._masked import Masked, Rule
 from lth_utils.models._networks import (
     MLP,
@@ -32,9 +32,12 @@ from lth_utils.models._networks import (
     glorot_normal,
     kaiming_normal,
 )
+from lth_utils.models._own import Network, called, check, made
+from lth_utils.models._transformer import Attention, Reader, Transformer, heads
 from lth_utils.models._weights import (
     Weights,
     check_weights,
+    constants,
     dense_mask,
     from_module,
     initialise,
@@ -45,15 +48,17 @@ from lth_utils.models._weights import (
 )
 
 __all__ = [
-    "MLP", "NETWORKS", "STACKED", "VGG", "Conv", "Dropout", "LeNet", "Masked", "Noisy", "ResNet",
-    "ResNet18", "ResNet50", "Rule", "Shortcut", "add_dropout", "build", "check_weights",
-    "dense_mask", "forward", "from_module", "glorot_normal", "initialise", "is_stackable",
-    "kaiming_normal", "prunable", "shapes", "to_module", "trainable",
+    "MLP", "NETWORKS", "STACKED", "VGG", "Attention", "Conv", "Dropout", "LeNet", "Masked",
+    "Network", "Noisy", "Reader", "ResNet", "ResNet18", "ResNet50", "Rule", "Shortcut",
+    "Transformer", "add_dropout", "build", "called", "check", "check_weights", "constants",
+    "dense_mask", "forward", "from_module", "glorot_normal", "heads", "initialise", "is_stackable",
+    "kaiming_normal", "made", "prunable", "shapes", "to_module", "trainable",
 ]  # fmt: skip
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "lenet-300-100": LeNet,
     "mlp-3": MLP,
+    "mlp-5": partial(MLP, depth=5),
     "conv-2": partial(Conv, depth=2),
     "conv-4": partial(Conv, depth=4),
     "conv-6": partial(Conv, depth=6),
@@ -66,6 +71,7 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "resnet-56": partial(ResNet, depth=56),
     "resnet-18": ResNet18,
     "resnet-50": ResNet50,
+    "transformer-2": partial(Transformer, depth=2),
 }
 """Every network by name, to be called with the shape of an image, the classes and a width.
 
@@ -74,17 +80,27 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
 
 
 def build(
-    name: str, inputs: Sequence[int], classes: int, width: float = 1.0, dropout: float = 0.0
+    network: Network, inputs: Sequence[int], classes: int, width: float = 1.0, dropout: float = 0.0
 ) -> nn.Module:
-    """The network called ``name`` for images of shape ``inputs``.
+    """A network for images of shape ``inputs``, by its name or a reader's own.
 
-    With a ``dropout`` rate, units of every hidden layer that is fully connected are left out.
+    With a ``dropout`` rate, units of every hidden layer that is fully connected are left out. A
+    class or function of a reader's own is called with those of ``inputs``, ``classes`` and
+    ``width`` that it names; a module is copied.
 
     Raises:
         InputError: no network has that name, or it cannot take such images, or has no layer for
-            dropout.
+            dropout; or one's own cannot be made.
     """
-    model = look_up("network", name, NETWORKS)(inputs, classes, width)
+    if isinstance(network, str):
+        model = look_up("network", network, NETWORKS)(inputs, classes, width)
+    else:
+        model = made(network, inputs, classes, width)
+    if dropout and not isinstance(model, nn.Sequential):
+        raise InputError(
+            f"{called(network)} is no plain sequence of layers, so it is not known where dropout "
+            "goes; put nn.Dropout into the network."
+        )
     if dropout:
         add_dropout(model, dropout)
     return model
@@ -102,11 +118,12 @@ def forward(model: nn.Module, weights: Weights, images: Tensor, training: bool =
     Args:
         model: the function.
         weights: tensors (R, \\*shape). Batch-norm statistics in it are updated when training.
-        images: (B, C, H, W), the same for every member, or (R, B, C, H, W).
+        images: (B, C, H, W), the same for every member, or (R, B, C, H, W); a text's windows are
+            (1, 1, T) in place of (C, H, W).
         training: whether batch norm uses the batch's own statistics.
 
     Returns:
-        (R, B, classes).
+        (R, B, classes), or of a network that reads text (R, B, T, classes).
     """
     members = len(next(iter(weights.values())))
     if is_stackable(model):

@@ -56,8 +56,9 @@ def trainable(model: nn.Module) -> list[str]:
 
 
 def _tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Parameters and statistics; the count of batches seen is no weight and stays out."""
-    buffers = {n: b for n, b in model.named_buffers() if not n.endswith("num_batches_tracked")}
+    """Parameters and statistics; a count of batches seen, or an index, is no weight and stays
+    out."""
+    buffers = {n: b for n, b in model.named_buffers() if b.is_floating_point()}
     return dict(model.named_parameters()) | buffers
 
 
@@ -79,10 +80,11 @@ def initialise(
 ) -> Weights:
     """Initial weights, one member a seed: normal weights, zero biases, neutral batch norm.
 
-    Each tensor has a stream of its own, so a layer that changes its size changes no other.
+    Each tensor has a stream of its own, so a layer that changes its size changes no other. What
+    :func:`constants` names begins as the module has it.
 
     Args:
-        model: the network; its own present values are not used.
+        model: the network; its other present values are not used.
         seeds: one for each member.
         purpose: ``"init"`` for the original weights, ``"reinit"`` for a control's fresh ones.
         where: what else the draw depends on, for instance the level.
@@ -94,21 +96,42 @@ def initialise(
         Tensors (R, \\*shape), float32, on the CPU.
     """
     deviation = deviation or getattr(model, "deviation", glorot_normal)
-    kinds = prunable(model)
-    weights = {}
+    kept, weights = constants(model), {}
     for name, shape in shapes(model).items():
         streams = [stream(seed, purpose, *where, name) for seed in seeds]
         layer, _, part = name.rpartition(".")
         rule = getattr(model.get_submodule(layer), "rule", None)
         if rule and part == "scores":
             weights[name] = torch.stack([rule.scores(shape, each) for each in streams])
-        elif name in kinds or len(shape) > 1:
+        elif name in kept:
+            weights[name] = kept[name].cpu().float().expand(len(seeds), *shape).clone()
+        elif len(shape) > 1:
             draws = torch.stack([each.normal(*shape) for each in streams])
             weights[name] = rule.weights(draws, deviation) if rule else draws * deviation(shape)
         else:
-            one = name.endswith(("running_var", "weight"))
+            one = part in ("running_var", "weight")
             weights[name] = torch.full((len(seeds), *shape), float(one))
     return weights
+
+
+_NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
+
+
+def constants(model: nn.Module) -> dict[str, Tensor]:
+    """What of a reader's own network begins as the module has it, for every seed.
+
+    These are buffers that are no statistics, and parameters that are neither weight, bias nor norm
+    and have one axis or the same number everywhere: gains, slopes, the token of a class.
+    """
+    kinds, learnt, found = prunable(model), dict(model.named_parameters()), {}
+    for name, tensor in _tensors(model).items():
+        layer, _, part = name.rpartition(".")
+        layer = model.get_submodule(layer)
+        is_usual = part in ("bias", "running_mean", "running_var") or isinstance(layer, _NORMS)
+        is_drawn = name in learnt and tensor.dim() > 1 and tensor.ne(tensor.flatten()[0]).any()
+        if not (name in kinds or is_usual or is_drawn or isinstance(layer, Masked)):
+            found[name] = tensor.detach()
+    return found
 
 
 # To and from nn.Module ----------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from lth_utils.pruning._criteria import (
     by_name,
     criterion,
     gradient,
+    grasp,
     large_init,
     large_init_large_final,
     magnitude,
@@ -42,7 +43,17 @@ from lth_utils.pruning._criteria import (
     small_init,
     small_init_small_final,
     smallest,
+    snip,
+    synflow,
 )
+from lth_utils.pruning._groups import (
+    Groups,
+    grouped,
+    heads_at_random,
+    heads_by_loss,
+    heads_by_magnitude,
+)
+from lth_utils.pruning._outlook import Outlook
 from lth_utils.pruning._probe import Probe
 from lth_utils.pruning._scopes import SCOPES, Choice, Scope, check, prune, scope
 
@@ -51,7 +62,9 @@ __all__ = [
     "SCOPES",
     "Choice",
     "Criterion",
+    "Groups",
     "Layer",
+    "Outlook",
     "Probe",
     "Scope",
     "activation",
@@ -59,6 +72,11 @@ __all__ = [
     "check",
     "criterion",
     "gradient",
+    "grasp",
+    "grouped",
+    "heads_at_random",
+    "heads_by_loss",
+    "heads_by_magnitude",
     "large_init",
     "large_init_large_final",
     "magnitude",
@@ -77,4 +95,6 @@ __all__ = [
     "small_init",
     "small_init_small_final",
     "smallest",
+    "snip",
+    "synflow",
 ]  # fmt: skip

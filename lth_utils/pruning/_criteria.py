@@ -14,8 +14,9 @@ from torch import Tensor
 from lth_utils.errors import InputError, look_up
 from lth_utils.masks import Mask
 from lth_utils.models import Weights
+from lth_utils.pruning._outlook import Outlook
 from lth_utils.pruning._probe import Probe
-from lth_utils.pruning._scopes import prune
+from lth_utils.pruning._scopes import check, remove, to_remove
 from lth_utils.randomness import stream
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class Layer:
     _seeds: Sequence[int] | None
     _level: int
     _probe: Callable[[], Probe]
+    _outlook: Outlook
 
     @property
     def start(self) -> Tensor:
@@ -64,6 +66,23 @@ class Layer:
         convolution, (R, 1, in, 1, 1)."""
         return self._probe().inputs[self.name]
 
+    @property
+    def first_gradient(self) -> Tensor:
+        """Gradient of the mean training loss (R, \\*shape) as a first step of training sees it; see
+        :class:`Outlook`."""
+        return self._outlook.gradient[self.name]
+
+    @property
+    def hessian_gradient(self) -> Tensor:
+        """The Hessian of that loss times that gradient (R, \\*shape)."""
+        return self._outlook.hessian_gradient[self.name]
+
+    @property
+    def flow(self) -> Tensor:
+        """What the paths through each weight bring from inputs of 1 to the outputs, divided by the
+        weight's absolute value: float64 (R, \\*shape), of absolute weights and no data."""
+        return self._outlook.flow[self.name]
+
     def factor(self) -> Tensor:
         """A positive factor for the whole layer, (R, 1, ...), whose logarithm is a standard normal
         deviate that depends on the seeds and the layer alone."""
@@ -91,13 +110,20 @@ CRITERIA: dict[str, Criterion] = {}
 """Every criterion, by name."""
 
 
-def criterion(scores: Callable[[Layer], Tensor]) -> Criterion:
+def criterion(
+    scores: Callable[[Layer], Tensor] | None = None, *, rounds: int = 1
+) -> Criterion | Callable[[Callable[[Layer], Tensor]], Criterion]:
     """Make a pruner of a function from a :class:`Layer` to scores (R, \\*shape).
 
     The pruner is called as ``pruner(weights, mask, fractions, scope="layer", start=None,
     seeds=None, level=0, task=None)``; see :func:`prune`. It joins ``CRITERIA`` under its name.
     Nothing of this is asked of a caller, or computed, that the criterion does not look at.
+
+    ``@criterion(rounds=100)`` prunes in so many rounds and scores what is left anew in each. What
+    is kept falls by the same factor from round to round, and its count is exact at the end.
     """
+    if scores is None:
+        return functools.partial(criterion, rounds=rounds)
 
     @functools.wraps(scores)
     def pruner(
@@ -112,17 +138,40 @@ def criterion(scores: Callable[[Layer], Tensor]) -> Criterion:
         task: Task | None = None,
     ) -> Mask:
         mask.check({n: tuple(weights[n].shape[1:]) for n in mask if n in weights}, None)
-        probe = functools.cache(lambda: Probe.of(task, mask.apply(weights), seeds, level))
-        layers = [
-            Layer(name, weights[name].detach(), mask[name], start, seeds, level, probe)
-            for name in mask
-        ]
-        values = {layer.name: scores(layer) for layer in layers}
-        return prune(values, mask, fractions, scope, weights, task)
+        shares, left = check(mask, fractions, scope), mask
+        before = {name: [0] * mask.members for name in mask}
+        for number in range(1, rounds + 1):
+            values = _scored(scores, weights, left, start, seeds, level, task)
+            # Counted from the first mask, so that no rounding adds up.
+            part = {n: 1 - (1 - f) ** (number / rounds) for n, f in shares.items()}
+            gone = to_remove(mask, part if number < rounds else shares)
+            now = {n: [k - b for k, b in zip(gone[n], before[n], strict=True)] for n in gone}
+            left, before = remove(values, left, now, scope, weights, task), gone
+        return left
 
-    pruner.scores = scores
+    pruner.scores, pruner.rounds = scores, rounds
     CRITERIA[scores.__name__.replace("_", " ")] = pruner
     return pruner
+
+
+def _scored(
+    scores: Callable[[Layer], Tensor],
+    weights: Weights,
+    mask: Mask,
+    start: Weights | None,
+    seeds: Sequence[int] | None,
+    level: int,
+    task: Task | None,
+) -> Weights:
+    """What a criterion thinks of every weight, of the network under a mask."""
+    kept = mask.apply(weights)
+    probe = functools.cache(lambda: Probe.of(task, kept, seeds, level))
+    outlook = Outlook(task, kept, seeds, level)
+    layers = [
+        Layer(name, weights[name].detach(), mask[name], start, seeds, level, probe, outlook)
+        for name in mask
+    ]
+    return {layer.name: scores(layer) for layer in layers}
 
 
 def by_name(name: str) -> Criterion:
@@ -266,3 +315,27 @@ def momentum(layer: Layer) -> Tensor:
 def random(layer: Layer) -> Tensor:
     """Keep weights at random: the control for every other criterion."""
     return layer.uniform()
+
+
+# Criteria for a network that has yet to be trained ------------------------------------------------
+
+
+@criterion
+def snip(layer: Layer) -> Tensor:
+    """Keep the weights whose removal would change the loss most, up or down, to first order and
+    over all images together (Lee et al., 2019)."""
+    return (layer.weights * layer.first_gradient).abs()
+
+
+@criterion
+def grasp(layer: Layer) -> Tensor:
+    """Keep the weights whose removal would take most from the gradient's length, to first order
+    (Wang et al., 2020, whose score is minus this one and whose highest scores go)."""
+    return layer.weights * layer.hessian_gradient
+
+
+@criterion(rounds=100)
+def synflow(layer: Layer) -> Tensor:
+    """Keep the weights through which most flows, with absolute weights and no data (Tanaka et al.,
+    2020)."""
+    return layer.weights.abs() * layer.flow

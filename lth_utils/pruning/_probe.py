@@ -22,6 +22,36 @@ if TYPE_CHECKING:
     from lth_utils.tasks import Task
 
 
+BATCHES = 20
+
+
+def batches(task: Task, seed: int, level: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Twenty batches of training images and labels, in an order drawn for the seed and level; in a
+    small set they begin again."""
+    data = task.data
+    order = stream(seed, "probe", level).permutation(len(data.train))
+    index = torch.from_numpy(np.resize(order, (BATCHES, task.recipe.batch)))
+    for batch in index.to(data.train.labels.device):
+        yield data.normalise(data.train.images[batch]), data.train.labels[batch]
+
+
+def loss_of(outputs: Tensor, labels: Tensor) -> Tensor:
+    """The mean loss of one member's outputs (B, classes), or (B, places, classes)."""
+    return F.cross_entropy(outputs.flatten(0, -2), labels.flatten())
+
+
+def check_given(task: Task | None, weights: Weights, seeds: Sequence[int] | None) -> None:
+    """Raise :class:`~lth_utils.errors.InputError` unless batches can be drawn for these weights."""
+    if task is None or seeds is None:
+        raise InputError(
+            "This criterion looks at training images: pass task=... and seeds=..., one a member."
+        )
+    models.check_weights(task.model, weights)
+    members = len(next(iter(weights.values())))
+    if len(seeds) != members:
+        raise InputError(f"There are {len(seeds)} seeds for {members} sets of weights.")
+
+
 @dataclass(frozen=True)
 class Probe:
     """Gradients and inputs of a trained network on batches of training images.
@@ -38,7 +68,6 @@ class Probe:
     momentum: Weights
     inputs: Weights
 
-    BATCHES = 20
     DECAY = 0.9
 
     @classmethod
@@ -56,17 +85,7 @@ class Probe:
         Raises:
             InputError: there is no task, not one seed for each member, or the weights do not fit.
         """
-        if task is None or seeds is None:
-            raise InputError(
-                "This criterion looks at training images: pass task=... and seeds=..., one a "
-                "member."
-            )
-        models.check_weights(task.model, weights)
-        if len(seeds) != len(next(iter(weights.values()))):
-            raise InputError(
-                f"There are {len(seeds)} seeds for {len(next(iter(weights.values())))} sets of "
-                "weights."
-            )
+        check_given(task, weights, seeds)
         members = [
             cls._of_member(task, {n: w[i] for n, w in weights.items()}, seed, level)
             for i, seed in enumerate(seeds)
@@ -80,22 +99,16 @@ class Probe:
     def _of_member(
         cls, task: Task, weights: Weights, seed: int, level: int
     ) -> tuple[Weights, Weights, Weights, Weights]:
-        data, names = task.data, list(models.prunable(task.model))
-        order = stream(seed, "probe", level).permutation(len(data.train))
-        batches = np.resize(order, (cls.BATCHES, task.recipe.batch))  # again from its beginning
-        batches = torch.from_numpy(batches).to(data.train.labels.device)
+        names = list(models.prunable(task.model))
         weights = {n: w.detach().clone().requires_grad_(n in names) for n, w in weights.items()}
         mean, size, momentum = ({n: torch.zeros_like(weights[n]) for n in names} for _ in range(3))
         with _listening(task.model, names) as inputs:
-            for index in batches:
-                outputs = functional_call(
-                    task.model, weights, data.normalise(data.train.images[index])
-                )
-                loss = F.cross_entropy(outputs, data.train.labels[index])
+            for images, labels in batches(task, seed, level):
+                loss = loss_of(functional_call(task.model, weights, images), labels)
                 gradients = torch.autograd.grad(loss, [weights[n] for n in names])
                 for name, g in zip(names, gradients, strict=True):
-                    mean[name] += g / cls.BATCHES
-                    size[name] += g.abs() / cls.BATCHES
+                    mean[name] += g / BATCHES
+                    size[name] += g.abs() / BATCHES
                     momentum[name].mul_(cls.DECAY).add_(g, alpha=1 - cls.DECAY)
         inputs = {n: torch.stack(means).mean(0).unsqueeze(0) for n, means in inputs.items()}
         return mean, size, momentum, inputs

@@ -49,7 +49,21 @@ def prune(
         InputError: a fraction outside 0 to 1, an unknown scope, scores that do not fit or are
             not numbers.
     """
-    shares = check(mask, fractions, scope)
+    return remove(
+        scores, mask, to_remove(mask, check(mask, fractions, scope)), scope, weights, task
+    )
+
+
+def remove(
+    scores: Mapping[str, Tensor],
+    mask: Mask,
+    removed: Mapping[str, Sequence[int]],
+    scope: str,
+    weights: Weights | None,
+    task: Task | None,
+) -> Mask:
+    """:func:`prune` by counts, of each layer that may lose any: one number a member. A scope other
+    than ``"layer"`` removes their total."""
     for name in mask:
         if scores[name].shape != mask[name].shape:
             raise InputError(
@@ -61,14 +75,21 @@ def prune(
                 f"A score of {name} is not a number: training has diverged. Lower the rate."
             )
     flat = {name: scores[name].flatten(1).double() for name in mask}
-    removed = {name: [round(shares[name] * n) for n in kept] for name, kept in _kept(mask).items()}
-    covered = [name for name in mask if shares[name] > 0]
-    if covered:
-        part = Mask({name: mask[name] for name in covered})
-        choice = Choice({n: flat[n] for n in covered}, part, removed, weights, task)
-        removed |= SCOPES[scope](choice)
-    left = {name: _drop_lowest(flat[name], mask[name].flatten(1), removed[name]) for name in mask}
-    return Mask({name: left[name].view_as(mask[name]) for name in mask})
+    if removed:
+        part = Mask({name: mask[name] for name in removed})
+        choice = Choice({n: flat[n] for n in removed}, part, removed, weights, task)
+        removed = SCOPES[scope](choice)
+    left = {
+        name: _drop_lowest(flat[name], mask[name].flatten(1), counts)
+        for name, counts in removed.items()
+    }
+    return Mask({name: left[name].view_as(k) if name in left else k for name, k in mask.items()})
+
+
+def to_remove(mask: Mask, shares: Mapping[str, float]) -> dict[str, list[int]]:
+    """How many weights that is of each layer with a share above 0, one number a member."""
+    kept = _kept(mask)
+    return {n: [round(shares[n] * k) for k in kept[n]] for n in mask if shares[n] > 0}
 
 
 def check(mask: Mask, fractions: float | Mapping[str, float], scope: str) -> dict[str, float]:
@@ -99,9 +120,15 @@ def _drop_lowest(scores: Tensor, kept: Tensor, counts: Sequence[int]) -> Tensor:
     """Keep all of ``kept`` (R, n) but the ``counts[r]`` lowest scores of each member."""
     left = kept.clone()
     for member, count in enumerate(counts):
+        if count == 0:
+            continue
         candidates = kept[member].nonzero().squeeze(1)
-        order = torch.sort(scores[member][candidates], stable=True).indices
-        left[member, candidates[order[:count]]] = False
+        values = scores[member][candidates]
+        # The last score to go is found without a sort, which costs many times as much.
+        last = values.kthvalue(count).values
+        below, level = values < last, values == last
+        left[member, candidates[below]] = False
+        left[member, candidates[level][: count - below.sum()]] = False
     return left
 
 
@@ -159,6 +186,13 @@ def over_all(choice: Choice) -> Mapping[str, list[int]]:
     left = _drop_lowest(torch.cat(list(choice.scores.values()), dim=1), kept, choice.totals)
     gone = (kept & ~left).split([s.shape[1] for s in choice.scores.values()], dim=1)
     return {name: part.sum(1).tolist() for name, part in zip(choice.mask, gone, strict=True)}
+
+
+@scope("uniform")
+def uniform(choice: Choice) -> Mapping[str, list[int]]:
+    """One density for all layers."""
+    size = {name: float(np.prod(shape)) for name, shape in choice.mask.shapes.items()}
+    return _to_keep(choice, lambda scale, _: {name: scale * n for name, n in size.items()})
 
 
 @scope("erdos-renyi")

@@ -13,7 +13,7 @@ from lth_utils.errors import InputError
 from lth_utils.lottery import Lottery
 from lth_utils.models import Weights
 from lth_utils.recipes import Step
-from lth_utils.stability._lines import ESTIMATE, bend, cosine, distance, path
+from lth_utils.stability._lines import ESTIMATE, Line, bend, cosine, distance, path
 from lth_utils.training import HISTORY
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ class Between:
             "error barrier": line.error_barrier.item(),
             "loss barrier": line.loss_barrier.item(),
             "midpoint gain": line.midpoint_gain.item(),
+            **self._more(line),
         }
         corner_for = task.recipe.iteration(self.bend, len(task.data.train))
         if corner_for and line.error_barrier.item() > STABLE:
@@ -70,6 +71,10 @@ class Between:
         for name, values in (("accuracy", line.accuracy[0]), ("loss", line.loss[0])):
             rows += [(0, seed, "line", i, self.split, name, v) for i, v in enumerate(values)]
         return pd.DataFrame(rows, columns=HISTORY)
+
+    def _more(self, line: Line) -> dict[str, float]:
+        """What else to measure on a line, by metric."""
+        return {}
 
     def images(self, task: Task) -> int:
         """How many images one line looks at."""
@@ -85,10 +90,14 @@ class ToDense(Between):
 
     Rows and attributes are those of :class:`Between`; what is measured stands under the sparse
     network's treatment. On the straight line from the one to the other the pruned weights shrink
-    to zero and all others move.
+    to zero and all others move. One of the two may be worse by many points, which is no barrier:
+    metric ``climb`` (points) counts from the worse of them.
     """
 
     against: ClassVar[str] = controls.DENSE
+
+    def _more(self, line: Line) -> dict[str, float]:
+        return {"climb": line.climb.item()}
 
 
 def instability(

@@ -147,6 +147,13 @@ class Line:
         return error.max(1) - (error[:, 0] + error[:, -1]) / 2
 
     @property
+    def climb(self) -> np.ndarray:
+        """By how many points the worst error on the line exceeds that of its worse end, float64
+        (R,): what lies between two networks, also where one of them is worse than the other."""
+        error = 100 - self.accuracy
+        return error.max(1) - np.maximum(error[:, 0], error[:, -1])
+
+    @property
     def loss_barrier(self) -> np.ndarray:
         """By how much the greatest loss exceeds the mean loss of the ends, float64 (R,)."""
         return self.loss.max(1) - (self.loss[:, 0] + self.loss[:, -1]) / 2
@@ -281,11 +288,10 @@ def bend(
             channels_last(data.normalise(data.train.images[index])),
             training=True,
         )
-        loss = F.cross_entropy(
-            outputs.flatten(0, 1), data.train.labels[index].flatten(), reduction="sum"
-        )
+        labels = data.train.labels[index]
+        loss = F.cross_entropy(outputs.flatten(0, -2), labels.flatten(), reduction="sum")
         optimiser.zero_grad(set_to_none=True)
-        (loss / recipe.batch).backward()
+        (loss / labels[0].numel()).backward()
         optimiser.step()
         with torch.no_grad():
             for w, acts in zip(trained, kept, strict=True):

@@ -56,12 +56,12 @@ from lth_utils.store._files import (
     write,
     writing,
 )
-from lth_utils.store._keys import NUMERICS, canonical, identity, is_own, key, plain
+from lth_utils.store._keys import NUMERICS, canonical, identity, is_own, key, plain, portrait
 from lth_utils.training import HISTORY
 
 __all__ = [
     "NUMERICS", "Checkpoint", "Claim", "Piece", "Store", "Unit", "byte_count", "canonical",
-    "default_root", "identity", "is_own", "key",
+    "default_root", "identity", "is_own", "key", "portrait",
 ]  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from dataclasses import fields, is_dataclass
 from numbers import Integral, Real
 from types import CodeType
 
+from lth_utils import models
 from lth_utils.errors import InputError
 
 NUMERICS = 2
@@ -71,6 +72,51 @@ def identity(function: Callable) -> str:
     defaults = repr((function.__defaults__, function.__kwdefaults__))
     body = repr((_code(function.__code__), defaults, closure))
     return f"{function.__name__}-{hashlib.sha256(body.encode()).hexdigest()[:16]}"
+
+
+def portrait(model) -> str:
+    """What stands for a reader's own network in a key: the digest of what it is made of.
+
+    These are its modules with their plain settings, the code of their classes, and what of the
+    network is neither weight nor statistic. Functions that this code calls are not looked into.
+    """
+    parts = [
+        (
+            name,
+            type(module).__name__,
+            _classes(type(module)),
+            sorted((k, said) for k, v in vars(module).items() if (said := _said(k, v))),
+        )
+        for name, module in model.named_modules()
+    ]
+    digest = hashlib.sha256(repr(parts).encode())
+    whole = {name: b for name, b in model.named_buffers() if not b.is_floating_point()}
+    for name, tensor in {**models.constants(model), **whole}.items():
+        if not name.endswith("num_batches_tracked"):
+            digest.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
+            digest.update(tensor.cpu().contiguous().numpy())
+    return digest.hexdigest()[:16]
+
+
+def _classes(kind: type) -> list:
+    """The code of a class and of those it is made from, but for PyTorch's and this package's."""
+    own = [c for c in kind.__mro__ if is_own(c) and c.__module__.split(".")[0] != "torch"]
+    return [
+        (name, _code(code))
+        for each in own
+        for name, value in sorted(vars(each).items())
+        if (code := getattr(getattr(value, "__func__", value), "__code__", None))
+    ]
+
+
+def _said(name: str, value) -> str:
+    """A setting of a module as text; empty for what has none that lasts."""
+    if name.startswith("_") or name in ("training", "streams"):
+        return ""
+    if isinstance(value, bool | int | float | str | tuple | list | dict):
+        text = repr(value)
+        return "" if " at 0x" in text else text
+    return identity(value) if hasattr(value, "__code__") else ""
 
 
 def _code(code: CodeType) -> tuple:

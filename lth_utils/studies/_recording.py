@@ -68,7 +68,7 @@ def record(
     shorter = {} if levels is None else {"levels": levels}
     for name, (task, options) in study.runs(scale, as_published).items():
         task = replace(task, **shorter)
-        if task.scale != "smoke":
+        if task.scale != "smoke" and isinstance(task.dataset, str):
             datasets.load(task.dataset)  # a stand-in must never be recorded as the real thing
         run = PROCEDURES[study.procedure].run
         result = run(task, store=runs, progress=progress, executor=executor, **options)
@@ -199,8 +199,8 @@ def _changes(study: Study, task: Task) -> dict:
         ours, theirs = asdict(task.recipe), asdict(study.task.recipe)
         changes["recipe"] = {name: ours[name] for name in ours if ours[name] != theirs[name]}
     for name in ("dataset", "levels", "stride", "replicates", "width", "dropout", "label_noise",
-                 "permuted", "pool", "supermask", "dense", "report", "images", "control_levels",
-                 "prune", "scope"):  # fmt: skip
+                 "permuted", "pool", "classes", "supermask", "dense", "report", "images",
+                 "control_levels", "prune", "scope"):  # fmt: skip
         if getattr(task, name) != getattr(study.task, name):
             changes[name] = getattr(task, name)
     return changes

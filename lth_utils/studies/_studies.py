@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from lth_utils import anatomy, lottery, stability, supermasks, tasks
+from lth_utils import anatomy, lottery, pruning, speed, stability, structures, supermasks, tasks
 from lth_utils.errors import InputError, look_up
 from lth_utils.lottery import Lottery
 from lth_utils.recipes import SGD, Adam, Augment, Schedule
@@ -27,6 +27,8 @@ PROCEDURES = {
     "imp": Procedure(lottery.imp, lottery.predict),
     "instability": Procedure(stability.instability, stability.predict),
     "supermasks": Procedure(supermasks.learn, supermasks.predict),
+    "transfer": Procedure(lottery.transfer, lottery.predict_transfer),
+    "speed": Procedure(speed.measure, speed.predict),
 }
 """What a study may do with its task, by name.
 
@@ -200,8 +202,21 @@ def _edge_popup(task: Task, widths: Sequence[float], **changes) -> Study:
     )
 
 
+MOVING = (
+    "ticket", "reinit",
+    *(f"{name}{how}" for how in ("", ", erdos-renyi") for name in ("static", "SET", "RigL")),
+    "static, 3x as long", "RigL, 3x as long", "dense, 3x as long",
+)
+"""Tickets, what is sparse from the first step under masks that stay or move, and more time."""
+
 RACE = {"recipe": {"duration": "4000it"}, "levels": 6, "stride": 3}
 """What studies of many trainings change: six levels down to 1.9%, a twelfth of the length."""
+
+MOMENTS = ("0%", "5%", "10%", "25%", "50%", "75%", "100%")
+"""Steps of each training at which weights are looked at and pruned."""
+
+AT_START = {"scope": "global", "one_shot": True, "prune_at": "0%"}
+"""Pruned once, before any training, by one threshold for the whole network."""
 
 SIGNS = (
     "ticket", "ticket, random signs", "reinit, same signs", "reinit", "reshuffle, same signs",
@@ -287,6 +302,89 @@ def _scopes(task: Task, scopes: Sequence[str], duration: str) -> Study:
         variants={scope: Variant(options=options(scope)) for scope in scopes},
         minutes=20,
     )
+
+
+HEADLESS = {"linear": 0.20, "output": 0.0}
+"""Where heads are put on anew, no ticket's output layer is pruned."""
+
+
+def _transfer(
+    name: str,
+    title: str,
+    task: Task,
+    pairs: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]],
+    options: Mapping[str, Any],
+    axis: str = "transfer",
+    minutes: int = 10,
+    **changes,
+) -> Study:
+    """``pairs`` give, by name, what the source and what the task change."""
+    return Study(
+        name=name,
+        title=title,
+        task=task,
+        changes=changes,
+        options=options,
+        procedure="transfer",
+        axis=axis,
+        variants={
+            pair: Variant(there, {"source": here, **(extra[0] if extra else {})})
+            for pair, (here, there, *extra) in pairs.items()
+        },
+        splits=("test",),
+        minutes=minutes,
+        pending="to be recorded",
+    )
+
+
+def _both_ways(one: str, a: Mapping, other: str, b: Mapping) -> dict:
+    return {f"{one} → {other}": (a, b), f"{other} → {one}": (b, a)}
+
+
+MOVED = ("ticket", "reinit", "random mask", "uniform mask")
+GROWN = ("ticket", "reinit", "random mask", "random ticket", "random mask, moved")
+
+BUDGET = ("ticket", "rate rewinding", "fine-tune")
+"""What may be done after the cut; at one step all three train for equally long."""
+
+
+def _retraining(
+    task: Task,
+    steps: Sequence[str],
+    between: stability.ToDense,
+    alone: Sequence[str] = (),
+    title: str = "",
+    **others: Any,
+) -> Study:
+    """Each way to retrain on several equal budgets, one-shot; and the dense network, which is cut
+    by nothing, on the longest of them: is it only more training?"""
+    names = tuple(f"{name} @ {step}" for step in steps for name in BUDGET)
+    return Study(
+        name=f"{task.name.removesuffix('-drops').removesuffix('-cifar10')}-retraining",
+        title=f"Rewound, rate rewound or fine-tuned on equal budgets: {title or task.title}",
+        task=task,
+        options={"treatments": (*names, *alone), "one_shot": True, "between": between},
+        axis="pruned",
+        variants={
+            "one-shot": Variant(),
+            "not at all": Variant(
+                {"levels": 1},
+                {"treatments": (f"rate rewinding @ {steps[0]}",), "fractions": 0.0},
+            ),
+        },
+        splits=("test",),
+        **others,
+    )
+
+
+BLOCKS = ("block1", "block2")
+ATTENTION = [f"{block}.attention.{part}.weight" for block in BLOCKS
+             for part in ("query", "key", "value", "join")]  # fmt: skip
+OTHERS = dict.fromkeys([f"{b}.{fc}.weight" for b in BLOCKS for fc in ("fc1", "fc2")], 0.0) | {
+    "output.weight": 0.0
+}
+HEADS = (1 / 8, 1 / 7, 2 / 6, 2 / 4, 1 / 2)
+"""Shares of a transformer's attention that leave 7, 6, 4, 2 and 1 of its eight heads."""
 
 
 STUDIES = {
@@ -477,6 +575,67 @@ STUDIES = {
             splits=("test",),
             minutes=15,
         ),
+        Study(
+            name="lenet-mnist-moving",
+            title="Sparse from the first step: masks that stay, and masks that move",
+            task=tasks.LENET_MNIST,
+            # Down to 8.7%, 5.6% and 2.0%; the levels before are those of the ticket alone.
+            changes={
+                "recipe": {"duration": "4000it"},
+                "levels": 6,
+                "stride": (4, 4, 3, 2, 2, 3),
+                "control_levels": (3, 4, 6),
+            },
+            options={"treatments": MOVING},
+            minutes=15,
+            pending="to be recorded",
+        ),
+        Study(
+            name="lenet-mnist-early",
+            title="Pruned before training by six criteria, and after it",
+            task=tasks.LENET_MNIST,
+            # Down to 10.8%, 5.6%, 2.3% and 1.0%, the last four levels.
+            changes=RACE | {"stride": (4, 3, 3, 3, 4, 4), "control_levels": (4, 5, 6)},
+            options=AT_START | {"treatments": ("ticket", "reinit", "random mask")},
+            axis="criterion",
+            variants={
+                **{name: Variant(options={"criterion": name})
+                   for name in ("snip", "grasp", "synflow", "large init")},
+                # Its own control: any other mask is as random.
+                "random": Variant(options={"criterion": "random", "treatments": ("ticket",)}),
+                "magnitude": Variant(options={"one_shot": False, "prune_at": "100%"}),
+            },
+            splits=("test",),
+            also=anatomy.layers,
+            minutes=12,
+            pending="to be recorded next",
+        ),
+        Study(
+            name="lenet-mnist-moments",
+            title="Tickets found by magnitude at several steps of each training",
+            task=tasks.LENET_MNIST,
+            changes=RACE | {"control_levels": (4, 5, 6)},
+            options={"treatments": ("ticket",)},
+            axis="pruned at",
+            variants={
+                **{at: Variant(options={"prune_at": at}) for at in MOMENTS[:-1]},
+                # The same random masks would serve every step: layers keep as many weights in all.
+                "100%": Variant(options={"treatments": ("ticket", "random mask")}),
+            },
+            splits=("test",),
+            minutes=9,
+            pending="to be recorded next",
+        ),
+        Study(
+            name="mlp-mnist1d-moments",
+            title="Tickets found by magnitude at several steps: the smallest system",
+            task=tasks.MLP_MNIST1D,
+            options={"treatments": ("ticket", "ticket @ 10%"), "one_shot": True},
+            axis="pruned at",
+            variants={at: Variant(options={"prune_at": at}) for at in MOMENTS},
+            minutes=5,
+            pending="to be recorded next",
+        ),
         _supermask(
             tasks.LENET_SUPERMASK,
             recipe={"duration": "10000it"},
@@ -642,6 +801,229 @@ STUDIES = {
             "2ep",
             {"steps": ("0%", "6%"), "dense": ("0%", "6%")},
             PENDING,
+        ),
+        _transfer(
+            "transfer-digits",
+            "Tickets of one set of pictures on another: MNIST and Fashion-MNIST",
+            tasks.LENET_FASHION,
+            _both_ways(
+                "MNIST", {"dataset": "mnist"}, "Fashion-MNIST", {"dataset": "fashion-mnist"}
+            ),
+            {"treatments": MOVED},
+            recipe={"duration": "4000it"},
+            prune=HEADLESS,
+            levels=5,
+            stride=(4, 3, 3, 3, 4),
+            control_levels=(3, 4, 5),
+        ),
+        _transfer(
+            "transfer-halves",
+            "Tickets of one half of the classes on the other: CIFAR-10",
+            tasks.CONV2_CIFAR10,
+            _both_ways("classes 0–4", {"classes": (0, 1, 2, 3, 4)},
+                       "classes 5–9", {"classes": (5, 6, 7, 8, 9)}),
+            {"treatments": ("ticket", "random mask", "uniform mask")},
+            minutes=12,
+            **NARROW
+            | SHORT
+            | {
+                "recipe": NARROW["recipe"] | {"duration": "800it"},
+                "prune": HEADLESS | {"conv": 0.10},
+            },
+        ),
+        _transfer(
+            "transfer-signals",
+            "Tickets of one half of the classes on the other: MNIST-1D",
+            tasks.LENET_MNIST1D,
+            _both_ways("classes 0–4", {"classes": (0, 1, 2, 3, 4)},
+                       "classes 5–9", {"classes": (5, 6, 7, 8, 9)}),
+            {"treatments": MOVED},
+            minutes=5,
+            prune=HEADLESS,
+            levels=4,
+            stride=(5, 5, 3, 3),
+            control_levels=(2, 3, 4),
+        ),
+        _transfer(
+            "transfer-optimisers",
+            "Tickets found by one optimiser and trained by another",
+            tasks.LENET_MNIST,
+            _both_ways("Adam", {"recipe": {"optimiser": Adam(1.2e-3)}},
+                       "SGD", {"recipe": {"optimiser": SGD(0.05, momentum=0.9)}}),
+            {"treatments": ("ticket", "reinit", "random mask"), "head": "kept"},
+            recipe={"duration": "4000it"},
+            levels=5,
+            stride=(4, 3, 3, 3, 4),
+            control_levels=(3, 4, 5),
+        ),
+        _transfer(
+            "lenet-mnist-sizes",
+            "Tickets of a narrow network in a wider one: MNIST",
+            tasks.LENET_MNIST,
+            {
+                "width 0.5 → 1": ({"width": 0.5}, {"width": 1.0}),
+                "width 1 → 2": ({"width": 1.0}, {"width": 2.0}),
+            },
+            {"treatments": GROWN, "head": "kept"},
+            axis="size",
+            recipe={"duration": "4000it"},
+            levels=4,
+            stride=(5, 5, 3, 4),
+            control_levels=(2, 4),
+        ),
+        _transfer(
+            "lenet-mnist1d-sizes",
+            "Tickets of a small network in a larger one: MNIST-1D",
+            tasks.LENET_MNIST1D,
+            {
+                "width 0.5 → 1": ({"width": 0.5}, {"width": 1.0}),
+                "width 1 → 2": ({"width": 1.0}, {"width": 2.0}),
+                "3 → 5 hidden layers": (
+                    {"network": "mlp-3", "width": 1.0, "title": "MLP of 3 × 200"},
+                    {"network": "mlp-5", "width": 1.0, "title": "MLP of 5 × 200"},
+                ),
+                "core 0.5 → 1": ({"width": 0.5}, {"width": 1.0}, {"grown": "core"}),
+            },
+            {"treatments": GROWN, "head": "kept"},
+            axis="size",
+            levels=3,
+            stride=(5, 5, 4),
+            control_levels=(2, 3),
+        ),
+        Study(
+            name="speed",
+            title="How long sparse networks take, in every form that they can have",
+            task=tasks.LENET_MNIST,
+            changes={
+                "recipe": {"duration": "400it", "every": "400it"},
+                "levels": 5,
+                "stride": (3, 4, 3, 4, 7),
+                "replicates": 1,
+            },
+            procedure="speed",
+            axis="network",
+            variants={
+                "LeNet-300-100": Variant(),
+                "MLP, 1,024 wide": Variant({"network": "mlp-3", "width": 5.12}),
+                "VGG-11, a quarter wide": Variant(
+                    {
+                        "network": "vgg-11",
+                        "width": 0.25,
+                        "dataset": "cifar10-jpeg",
+                        "embedded": "shapes-32",
+                        "prune": {"conv": 0.2, "output": 0.2},
+                    }
+                ),
+            },
+            splits=("none",),
+            minutes=5,
+            pending="to be recorded",
+        ),
+        Study(
+            name="lenet-mnist-structures",
+            title="Single weights or whole units pruned, and trained again",
+            task=tasks.LENET_MNIST,
+            changes={
+                "recipe": {"duration": "4000it"},
+                "levels": 5,
+                "stride": (3, 4, 3, 4, 7),
+            },
+            options={"treatments": ("ticket", "reinit"), "one_shot": True},
+            axis="removed",
+            variants={
+                "weights": Variant(),
+                "units": Variant(options={"criterion": structures.units}),
+                "units at random": Variant(options={"criterion": structures.random_units}),
+            },
+            splits=("test",),
+            minutes=8,
+            pending="to be recorded",
+        ),
+        _retraining(
+            tasks.VGG11_CIFAR10,
+            steps=("10%",),
+            between=stability.ToDense(points=11, limit=1000),
+            title="VGG-11, narrow",
+            changes=SMALL_PICTURES | {
+                # 33%, 21% and 13% of the convolutions' weights.
+                "levels": 3,
+                "stride": (5, 2, 2),
+                "width": 0.25,
+                "recipe": BRIEF | {"duration": "5ep"},
+            },
+            minutes=30,
+            pending="not recorded yet",
+        ),
+        _retraining(
+            tasks.LENET_MNIST,
+            steps=("0%", "10%", "50%"),
+            between=stability.ToDense(points=20, limit=2000),
+            alone=("reinit",),
+            changes={
+                # Adam has no schedule here, so that nothing could be rewound. Of three rates of
+                # SGD, 0.05 gives the best dense validation accuracy.
+                "recipe": {
+                    "duration": "3000it",
+                    "optimiser": SGD(0.05, momentum=0.9),
+                    "schedule": Schedule(("50%", "75%")),
+                },
+                "levels": 5,
+                "stride": (5, 4, 3, 3, 3),
+            },
+            minutes=10,
+            pending="not recorded yet",
+        ),
+        _retraining(
+            tasks.MLP_DROPS_MNIST1D,
+            steps=("0%", "10%", "25%", "50%"),
+            between=stability.ToDense(),
+            alone=("reinit",),
+            minutes=6,
+            pending="not recorded yet",
+        ),
+        _retraining(
+            tasks.RESNET20_CIFAR10,
+            steps=("10%", "50%"),
+            between=stability.ToDense(),
+            changes={"levels": 3, "stride": (5, 2, 2)},
+            minutes=3000,
+            pending=PENDING,
+        ),
+        Study(
+            name="text-tickets",
+            title="Winning tickets that read: a transformer on text",
+            task=tasks.TRANSFORMER_TEXT,
+            options={
+                "treatments": ("ticket", "ticket @ 0%", "reinit", "random mask"),
+                "rewind": "5%",
+            },
+            splits=("test",),
+            also=anatomy.layers,
+            minutes=10,
+            pending="not recorded yet",
+        ),
+        Study(
+            name="text-heads",
+            title="Whole attention heads removed, or as many single weights of attention",
+            task=tasks.TRANSFORMER_TEXT,
+            changes={"levels": len(HEADS)},
+            options={
+                "treatments": ("ticket",),
+                "rewind": "5%",
+                "fractions": [dict.fromkeys(ATTENTION, share) | OTHERS for share in HEADS],
+                "scope": "global",
+            },
+            axis="heads",
+            variants={
+                "magnitude": Variant(options={"criterion": pruning.heads_by_magnitude}),
+                "loss": Variant(options={"criterion": pruning.heads_by_loss}),
+                "at random": Variant(options={"criterion": pruning.heads_at_random}),
+                "single weights": Variant(options={"criterion": "magnitude"}),
+            },
+            splits=("test",),
+            also=anatomy.layers,
+            minutes=10,
+            pending="not recorded yet",
         ),
     )
 }  # fmt: skip

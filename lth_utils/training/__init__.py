@@ -12,8 +12,9 @@ pruned the sparse path, whose cost follows the density.
 
 from lth_utils.training._plain import channels_last, chunk_of, evaluate
 from lth_utils.training._runs import HISTORY, Run
-from lth_utils.training._train import Checkpoint, alongside, train
+from lth_utils.training._train import Checkpoint, Steps, alongside, train
 
 __all__ = [
-    "HISTORY", "Checkpoint", "Run", "alongside", "channels_last", "chunk_of", "evaluate", "train",
+    "HISTORY", "Checkpoint", "Run", "Steps", "alongside", "channels_last", "chunk_of", "evaluate",
+    "train",
 ]  # fmt: skip

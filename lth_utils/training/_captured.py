@@ -26,8 +26,8 @@ WARM_UP = 3
 
 def takes(job: Job) -> bool:
     """Whether the step of this training is captured or compiled. What noisy layers draw is drawn
-    on the CPU at every step, which no recording can hold."""
-    if any(isinstance(m, models.Noisy) and m.purpose for m in job.model.modules()):
+    on the CPU at every step, which no recording can hold, nor a mask that moves."""
+    if job.moves or any(isinstance(m, models.Noisy) and m.purpose for m in job.model.modules()):
         return False
     graph = job.device.type == "cuda" and os.environ.get("LTH_CAPTURE", "1") != "0"
     return graph or bool(_backend())

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 
 def takes(job: Job) -> bool:
-    """Whether the dense path trains this one network."""
-    return os.environ.get("LTH_DENSE", "1") != "0" and is_for_chains(job)
+    """Whether the dense path trains this one network; not if its mask moves."""
+    return os.environ.get("LTH_DENSE", "1") != "0" and is_for_chains(job) and not job.moves
 
 
 class Dense:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from lth_utils import models
 from lth_utils.datasets import Dataset, Split
+from lth_utils.masks import Mask
 from lth_utils.models import Weights
 from lth_utils.training import _captured
 from lth_utils.training._batches import Order, augmentation, augmented, noise
@@ -54,40 +55,50 @@ class Plain:
         ]
 
     def advance(self, first: int, last: int) -> None:
-        recipe, images = self.recipe, len(self.data.train)
+        rates = self.recipe.rates(first, last, len(self.data.train))
+        for rate, batch in zip(rates, self._batches(first, last), strict=True):
+            self.step(*batch, rate)
+
+    def _batches(self, first: int, last: int) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """What every member sees at each step, with its noise set for the step."""
+        recipe = self.recipe
         # Drawn for the whole stretch: what a GPU needs crosses to it once, not at every step.
         index = self._sent([order.batches(first, last, recipe.batch) for order in self.orders])
         draws = [None] * (last - first)
         if recipe.augment:
             arguments = (self.job.seeds, self.job.copies, first, last, recipe.batch)
             draws = self._sent(augmentation(*arguments))
-        for i, rate in enumerate(recipe.rates(first, last, images)):
+        for i in range(last - first):
             for name, layer in self.noisy.items():
                 where = (self.job.seeds, self.job.copies, layer.purpose, first + i, name)
                 layer.streams = noise(*where)
-            self.step(index[:, i], draws[i], rate)
+            yield index[:, i], draws[i]
 
     def _sent(self, draws) -> Tensor:
         return torch.from_numpy(np.stack(draws)).to(self.job.device)
 
     def _step(self, index: Tensor, draws: Tensor | None, rate: float | Tensor) -> None:
         """One step of every member, on the images at ``index`` (R, B)."""
-        pictures, labels = self.data.train.images[index], self.data.train.labels[index]
-        if draws is not None:
-            pictures = augmented(pictures, self.recipe.augment, draws)
         self.optimiser.param_groups[0]["lr"] = rate
-        outputs = self._outputs(pictures)
-        # The mean over each member's batch, summed over members: the members share no weight, so
-        # each receives its own gradient and no other.
-        loss = F.cross_entropy(outputs.flatten(0, 1), labels.flatten(), reduction="sum")
-        self.optimiser.zero_grad(set_to_none=True)
-        (loss / labels.shape[1]).backward()
+        self._backward(index, draws)
         self.optimiser.step()
         with torch.no_grad():
             for name, kept in self.masks.items():
                 self.tensors[name].mul_(kept)
             for name, (frozen, value) in self.frozen.items():
                 self.tensors[name].copy_(torch.where(frozen, value, self.tensors[name]))
+
+    def _backward(self, index: Tensor, draws: Tensor | None) -> None:
+        """The gradient of every weight, pruned or not: the network runs on zeros where it is."""
+        pictures, labels = self.data.train.images[index], self.data.train.labels[index]
+        if draws is not None:
+            pictures = augmented(pictures, self.recipe.augment, draws)
+        outputs = self._outputs(pictures)
+        # The mean over each member's batch, summed over members: the members share no weight, so
+        # each receives its own gradient and no other. An image has one label, a text many.
+        loss = F.cross_entropy(outputs.flatten(0, -2), labels.flatten(), reduction="sum")
+        self.optimiser.zero_grad(set_to_none=True)
+        (loss / labels[0].numel()).backward()
 
     def _outputs(self, pictures: Tensor) -> Tensor:
         images = self.data.normalise(pictures, self.tensors.dtype)
@@ -99,6 +110,24 @@ class Plain:
     @property
     def weights(self) -> Weights:
         return {name: w.detach() for name, w in self.tensors.weights.items()}
+
+    # For masks that move -------------------------------------------------------------------------
+
+    def slopes(self, at: int) -> Weights:
+        """The loss's gradient at iteration ``at`` for every prunable weight, kept or not."""
+        [batch] = self._batches(at, at + 1)
+        self._backward(*batch)
+        return {n: self.tensors.as_known(n, self.tensors[n].grad) for n in self.job.mask}
+
+    def remask(self, mask: Mask, fresh: Mask) -> None:
+        """Train on under another mask; what is ``fresh`` starts at zero, with no past."""
+        for name, kept in self.masks.items():
+            tensor, new = self.tensors[name], self.tensors.arrange(name, fresh[name])
+            kept.copy_(self.tensors.arrange(name, mask[name]))
+            past = self.optimiser.state[tensor].values()
+            with torch.no_grad():
+                for each in (tensor, *(v for v in past if torch.is_tensor(v) and v.dim())):
+                    each.masked_fill_(new, 0)
 
     def evaluate(self, weights: Weights, split: Split) -> tuple[Tensor, Tensor]:
         with precision(self.recipe.precision, self.job.device):
@@ -165,7 +194,10 @@ class _Tensors:
     @property
     def weights(self) -> Weights:
         """Views of the tensors in the shapes that everyone else knows."""
-        return {n: t.mT if n in self.flipped else t for n, t in self.held.items()}
+        return {n: self.as_known(n, t) for n, t in self.held.items()}
+
+    def as_known(self, name: str, tensor: Tensor) -> Tensor:
+        return tensor.mT if name in self.flipped else tensor
 
 
 def channels_last(tensor: Tensor) -> Tensor:
@@ -193,7 +225,8 @@ def chunk_of(model: nn.Module) -> int:
 def evaluate(
     model: nn.Module, weights: Weights, data: Dataset, split: Split, chunk: int | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Mean cross-entropy and accuracy (percent) of R members over all images of a split.
+    """Mean cross-entropy and accuracy (percent) of R members over all images of a split, or over
+    all characters of a text.
 
     Returns:
         Two float64 tensors (R,) on the CPU.
@@ -208,8 +241,9 @@ def evaluate(
             images = images.contiguous(memory_format=torch.channels_last)
         outputs = models.forward(model, weights, images).to(dtype)
         per_image = F.cross_entropy(
-            outputs.flatten(0, 1), labels.repeat(len(outputs)), reduction="none"
+            outputs.flatten(0, -2), labels.flatten().repeat(len(outputs)), reduction="none"
         )
         loss = loss + per_image.view(len(outputs), -1).double().sum(1)
-        right = right + (outputs.argmax(2) == labels).sum(1)
-    return (loss / len(split)).cpu(), (100 * right.double() / len(split)).cpu()
+        right = right + (outputs.argmax(-1) == labels).flatten(1).sum(1)
+    count = split.labels.numel()
+    return (loss / count).cpu(), (100 * right.double() / count).cpu()

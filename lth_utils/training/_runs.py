@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 import torch
 
 from lth_utils.errors import InputError
+from lth_utils.masks import Mask
 from lth_utils.models import Weights
 from lth_utils.recipes import Step
 
@@ -28,6 +29,8 @@ class Run:
         snapshots: weights kept on the way, by iteration.
         locate: turns a step such as ``"1%"`` into an iteration.
         paths: the way that each member was trained, ``"dense"``, ``"sparse"`` or ``"captured"``.
+        masks: what was kept at each step of ``snapshots`` and at the end, by iteration; no two
+            differ unless the mask moved. None of a run that comes out of a store.
     """
 
     weights: Weights
@@ -35,6 +38,18 @@ class Run:
     snapshots: Mapping[int, Weights]
     locate: Callable[[Step | str | int], int]
     paths: tuple[str, ...] = ()
+    masks: Mapping[int, Mask] = field(default_factory=dict)
+
+    @property
+    def mask(self) -> Mask:
+        """The mask at the end, R members.
+
+        Raises:
+            InputError: the run comes out of a store, where masks are not kept.
+        """
+        if not self.masks:
+            raise InputError("No mask was kept with this run; train it again, with lth.train.")
+        return self.masks[max(self.masks)]
 
     @property
     def at(self) -> _At:
@@ -58,6 +73,7 @@ class Run:
             {at: _only(w, index) for at, w in self.snapshots.items()},
             self.locate,
             self.paths[index : index + 1],
+            {at: mask.member(index) for at, mask in self.masks.items()},
         )
 
     @staticmethod
@@ -78,6 +94,11 @@ class Run:
             {at: {n: torch.cat([k[at][n] for k in kept]) for n in ends[0]} for at in kept[0]},
             runs[0].locate,
             tuple(path for run in runs for path in run.paths),
+            {
+                at: Mask.cat([run.masks[at] for run in runs])
+                for at in runs[0].masks
+                if all(at in run.masks for run in runs)
+            },
         )
 
     def accuracy(self, moment: str = "end", split: str = "test") -> np.ndarray:

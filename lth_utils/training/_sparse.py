@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,9 +19,11 @@ from torch import Tensor, nn
 
 from lth_utils import shrinking
 from lth_utils.datasets import Split
+from lth_utils.masks import Mask
 from lth_utils.models import Weights
 from lth_utils.training._batches import Order
 from lth_utils.training._chains import affine, chain, is_for_chains, rule, values
+from lth_utils.training._plain import Plain
 
 if TYPE_CHECKING:
     from lth_utils.training._train import Job
@@ -54,8 +57,8 @@ class Sparse:
         self.full = job.mask.apply(job.start)
         self.taken = 0
         self.order = Order(job.seeds[0], job.copies[0], len(job.data.train))
-        dtype = next(iter(self.full.values())).dtype
-        self._wire(dtype)
+        self.dtype = next(iter(self.full.values())).dtype
+        self._wire(self.dtype)
         self.values = [values(self._pick(self.full, part)) for part in (0, 1)]
         self.rule = rule(job)
         self.images, self.labels = _flat(job.data.train)
@@ -67,8 +70,9 @@ class Sparse:
         batch = self.job.recipe.batch
         width = -(-batch // k.PIECE) * k.PIECE
         kinds = {None: k.IDENTITY, nn.ReLU: k.RELU, nn.Tanh: k.TANH}
-        # What decays changes even where it has no effect, so then nothing may be left out.
-        whole = getattr(self.job.recipe.optimiser, "decay", 0) != 0
+        # What decays changes even where it has no effect, and what has no effect may have one
+        # when the mask has moved: then nothing may be left out.
+        whole = getattr(self.job.recipe.optimiser, "decay", 0) != 0 or self.job.moves
         self.where: list[tuple[str, Tensor, Tensor]] = []
         self.rows: list[tuple[str, Tensor]] = []
         counts, reads, kind, biased = [np.zeros(1, np.int64)], [], [], []
@@ -128,8 +132,12 @@ class Sparse:
 
     @property
     def weights(self) -> Weights:
-        full = {name: w.clone() for name, w in self.full.items()}
-        kept, biases = (torch.from_numpy(part.value) for part in self.values)
+        return self._spread("value", self.full)
+
+    def _spread(self, field: str, onto: Weights) -> Weights:
+        """What the kernel holds, weights or their moments, in its places in copies of ``onto``."""
+        full = {name: w.clone() for name, w in onto.items()}
+        kept, biases = (torch.from_numpy(getattr(part, field)) for part in self.values)
         sizes = [len(rows) for _, rows, _ in self.where]
         for (name, rows, columns), part in zip(self.where, kept.split(sizes), strict=True):
             full[name][0, rows, columns] = part
@@ -145,6 +153,25 @@ class Sparse:
         )
         both = torch.tensor([[loss], [100 * right]], dtype=torch.float64) / len(split)
         return both[0], both[1]
+
+    # For masks that move ------------------------------------------------------------------------
+
+    def slopes(self, at: int) -> Weights:
+        """The loss's gradient at iteration ``at`` for every prunable weight, kept or not."""
+        return Plain(replace(self.job, start=self.weights)).slopes(at)
+
+    def remask(self, mask: Mask, fresh: Mask) -> None:
+        """Train on under another mask; what is ``fresh`` starts at zero, with no past."""
+        zeros = {name: torch.zeros_like(w) for name, w in self.full.items()}
+        onto = {"value": self.full, "mean": zeros, "square": zeros}
+        stay = mask & ~fresh
+        full = {field: stay.apply(self._spread(field, w)) for field, w in onto.items()}
+        self.job, self.full = replace(self.job, mask=mask), full["value"]
+        self._wire(self.dtype)
+        self.values = [values(self._pick(self.full, part)) for part in (0, 1)]
+        for part, held in enumerate(self.values):
+            held.mean[:] = self._pick(full["mean"], part)
+            held.square[:] = self._pick(full["square"], part)
 
     def state(self) -> dict[str, Tensor]:
         state = {"taken": torch.tensor(self.taken)}

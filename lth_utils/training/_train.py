@@ -22,6 +22,7 @@ from lth_utils.masks import Mask
 from lth_utils.models import Weights
 from lth_utils.recipes import Recipe, Step
 from lth_utils.training import _dense, _sparse
+from lth_utils.training._moving import Moving
 from lth_utils.training._plain import Plain
 from lth_utils.training._runs import Run
 from lth_utils.training._watch import Engine, Watch
@@ -106,6 +107,12 @@ def train(
         if given is not None and len(given) != members:
             raise InputError(f"There are {len(given)} {name} for {members} seeds.")
 
+    if data.is_text and (recipe.augment or models.is_stackable(model)):
+        raise InputError(
+            f"{data.title} is a text: train a network that reads text, such as transformer-2, by a "
+            "recipe without augmentation."
+        )
+
     locate = partial(recipe.iteration, images=images)
     first, last = locate(begin), locate("100%" if end is None else end)
     if first > last:
@@ -118,6 +125,10 @@ def train(
 
     device = data.train.images.device
     mask, frozen = mask.to(device), None if frozen is None else frozen.to(device)
+    if recipe.moves and frozen is not None and frozen.kept.any():
+        raise InputError(
+            "Where masks move, a pruned weight is zero and cannot be frozen; leave out one of them."
+        )
     if frozen is not None and (mask & frozen).kept.any():
         raise InputError(
             "Only a pruned weight can be frozen, and some are kept by the mask; leave those out, "
@@ -176,6 +187,11 @@ class Job:
         """Whether any weight is frozen."""
         return self.frozen is not None and bool(self.frozen.kept.any())
 
+    @property
+    def moves(self) -> bool:
+        """Whether the mask moves: the recipe says so, and something is pruned."""
+        return self.recipe.moves is not None and bool((~self.mask).kept.any())
+
     def beginning(self) -> Weights:
         """The weights that training starts from: zero where pruned and not frozen."""
         acting = self.mask | self.frozen if self.freezes else self.mask
@@ -205,6 +221,64 @@ class Job:
         regular = {*range(0, self.last, every), *range(0, self.last, stretch)}
         wanted = {self.first, *regular, *self.kept_at, self.last}
         return sorted(at for at in wanted if at > after and at >= self.first)
+
+
+class Steps:
+    """The bare steps of one training, for a stopwatch: nothing is looked at or kept.
+
+    Called with a number, it takes as many steps, just as :func:`train` takes them; at the end of
+    the recipe it begins with the first again.
+
+    Args:
+        model: the network, used as a function.
+        start: weights to start from, tensors (1, \\*shape).
+        mask: which of them are kept, one member.
+        data: the images.
+        recipe: how to train.
+        seed: names the order of the data.
+
+    Attributes:
+        path: the way that is taken, as in :attr:`.Run.paths`.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        start: Weights,
+        mask: Mask,
+        data: Dataset,
+        recipe: Recipe,
+        seed: int,
+    ):
+        images, device = len(data.train), data.train.images.device
+        self._at, self._last = 0, recipe.iterations(images)
+        job = Job(
+            model=copy.deepcopy(model),
+            start={n: w.detach().to(device) for n, w in start.items()},
+            mask=mask.to(device),
+            data=data,
+            recipe=recipe,
+            seeds=(seed,),
+            copies=(0,),
+            first=0,
+            last=self._last,
+            kept_at=(),
+            report=(),
+            locate=partial(recipe.iteration, images=images),
+        )
+        self._engine = _engine(job)
+        self.path = self._engine.path
+
+    def __call__(self, count: int) -> None:
+        while count:
+            until = min(self._at + count, self._last)
+            self._engine.advance(self._at, until)
+            count, self._at = count - (until - self._at), until % self._last
+
+    @property
+    def weights(self) -> Weights:
+        """As they are now, tensors (1, \\*shape)."""
+        return self._engine.weights
 
 
 # One training -------------------------------------------------------------------------------------
@@ -238,10 +312,12 @@ def _course(job: Job, checkpoints: Sequence[Checkpoint]) -> Course:
 
 def _engine(job: Job) -> Engine:
     if _sparse.takes(job):
-        return _sparse.Sparse(job)
-    if _dense.takes(job):
-        return _dense.Dense(job)
-    return Plain(job)
+        engine = _sparse.Sparse(job)
+    elif _dense.takes(job):
+        engine = _dense.Dense(job)
+    else:
+        engine = Plain(job)
+    return Moving(job, engine) if job.moves else engine
 
 
 class _Progress:
@@ -251,6 +327,7 @@ class _Progress:
         self.job, self.engine = job, engine
         self.watch = Watch(engine, job.data, job.seeds, job.first)
         self.snapshots: dict[int, Weights] = {}
+        self.masks: dict[int, Mask] = {}
         self.at = job.first
         self.handled = job.first - 1
 
@@ -259,13 +336,20 @@ class _Progress:
         self.at = self.handled = iteration
         if iteration in self.job.kept_at:
             self.snapshots[iteration] = self._copied()
+            self.masks[iteration] = self.mask
         if self.job.looks_at(iteration):
             self.watch.validate(iteration)
 
     def run(self) -> Run:
         history = self.watch.report(self.job.last, self.job.report)
         paths = (self.engine.path,) * len(self.job.seeds)
-        return Run(self._copied(), history, self.snapshots, self.job.locate, paths)
+        masks = self.masks | {self.job.last: self.mask}
+        return Run(self._copied(), history, self.snapshots, self.job.locate, paths, masks)
+
+    @property
+    def mask(self) -> Mask:
+        """What is kept at present."""
+        return self.engine.mask if self.job.moves else self.job.mask
 
     def _copied(self) -> Weights:
         return {name: w.contiguous().clone() for name, w in self.engine.weights.items()}
@@ -277,6 +361,8 @@ class _Progress:
         tensors |= {f"best.{n}": t for n, t in self.watch.best.items()}
         for at, weights in self.snapshots.items():
             tensors |= {f"snapshot.{at}.{n}": t for n, t in weights.items()}
+        for at, mask in self.masks.items():
+            tensors |= {f"mask.{at}.{n}": t for n, t in mask.items() if self.job.moves}
         parts = [tensors] if len(checkpoints) == 1 else _shared_out(tensors, len(checkpoints))
         for i, (checkpoint, part) in enumerate(zip(checkpoints, parts, strict=True)):
             note = {
@@ -297,7 +383,7 @@ class _Progress:
         if {(note["path"], note["at"]) for note in notes} != {(self.engine.path, notes[0]["at"])}:
             return False
         tensors = parts[0] if len(parts) == 1 else _joined(parts)
-        groups = {"engine": {}, "best": {}, "snapshot": {}}
+        groups = {"engine": {}, "best": {}, "snapshot": {}, "mask": {}}
         for name, tensor in tensors.items():
             group, rest = name.split(".", 1)
             groups[group][rest] = tensor.to(self.job.device)
@@ -306,6 +392,11 @@ class _Progress:
         for name, tensor in groups["snapshot"].items():
             at, rest = name.split(".", 1)
             self.snapshots.setdefault(int(at), {})[rest] = tensor
+        for at in self.snapshots:
+            if self.job.moves:
+                self.masks[at] = Mask({n: groups["mask"][f"{at}.{n}"] for n in self.job.mask})
+            else:
+                self.masks[at] = self.job.mask
         self.watch.least = torch.tensor([float(n["least"]) for n in notes], dtype=torch.float64)
         self.watch.stop = [note["stop"] for note in notes]
         self.watch.rows = [(i, *row) for i, note in enumerate(notes) for row in note["rows"]]

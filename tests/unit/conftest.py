@@ -49,6 +49,12 @@ def toy(make_dataset):
 
 
 @pytest.fixture(scope="session")
+def little_text():
+    """A few windows of the manual, whatever this Python's manual says."""
+    return datasets.load("python-docs").subset(40, 10, 12)
+
+
+@pytest.fixture(scope="session")
 def net():
     """LeNet of 15 and 5 hidden units on the toy pictures: 335 prunable weights."""
     return models.LeNet((1, 4, 4), 4, 0.05)

@@ -336,7 +336,7 @@ def test_where_lists_what_is_here_and_how_to_get_the_rest(places, digits):
     write(places / "lth/MNIST/raw", digits)
     rows = {row.name: row for row in datasets.where()}
     published = ["mnist", "fashion-mnist", "cifar10", "cifar10-jpeg"]
-    assert list(rows) == [*published, "mnist-5k", "shapes-32", "mnist-1d"]
+    assert list(rows) == [*published, "mnist-5k", "shapes-32", "mnist-1d", "python-docs"]
     assert rows["mnist"].found.folder == places / "lth/MNIST/raw"
     assert rows["mnist-5k"].found and rows["cifar10"].found is None
     assert "`lth data fetch cifar10`" in rows["cifar10"].get

@@ -118,7 +118,7 @@ def test_environment_is_in_step_with_pyproject(project):
 
 def test_every_import_is_a_declared_dependency(project):
     distributions = {"PIL": "pillow", "yaml": "pyyaml", "distributed": "dask"}
-    declared = set(requirements(project, "scale"))
+    declared = set(requirements(project, "scale", "hub"))
     missing = {
         f"{path.relative_to(ROOT)}: {name}"
         for path in PACKAGE.rglob("*.py")

@@ -211,6 +211,13 @@ def test_a_barrier_is_the_worst_error_over_the_mean_of_the_ends():
     made = line([[90, 40, 60, 80], [90, 95, 95, 80]], [[0.1, 2.0, 1.0, 0.3], [0.1, 0.0, 0.0, 0.3]])
     assert made.error_barrier.tolist() == [60 - 15, 20 - 15]
     assert made.loss_barrier == pytest.approx([2.0 - 0.2, 0.3 - 0.2])
+    assert made.climb.tolist() == [60 - 20, 0]
+
+
+def test_a_slope_is_a_barrier_and_no_climb():
+    """A sparse network that is worse than the dense one, taken for one behind a wall."""
+    made = line([[90, 80, 60, 40], [40, 70, 85, 90], [90, 40, 30, 60]])
+    assert made.error_barrier.tolist() == [25, 25, 45] and made.climb.tolist() == [0, 0, 30]
 
 
 def test_the_middle_of_an_even_number_of_points_is_between_two():

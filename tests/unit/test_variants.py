@@ -328,10 +328,12 @@ def test_a_value_is_quoted_of_one_variant(written):
 
 
 @pytest.fixture(scope="module")
-def little(make_dataset):
+def little(make_dataset, little_text):
     """Small data of each shape, under the name of every dataset."""
 
     def of(name):
+        if name == "python-docs":
+            return little_text
         shape = {"cifar10": (3, 32, 32), "shapes-32": (3, 32, 32), "mnist-1d": (1, 1, 40)}
         return replace(drawn[shape.get(name, (1, 28, 28))], name=name)
 
@@ -383,7 +385,8 @@ def test_every_study_runs_from_end_to_end(name, at_hand, runs, tmp_path):
         treatments = {"dense", *options["treatments"]}
         assert set(mine.table.treatment) == treatments
         assert set(study.splits) <= {"val", *task.report}  # or the table lacks what it is for
-    trained = back.table[back.table.split.isin(study.splits)]
+    compared = back.table.moment == "between"  # six or seven rows for each training
+    trained = back.table[back.table.split.isin(study.splits) & ~compared]
     assert len(trained) == sum(
         2 * (1 + len(options["treatments"])) * FINAL * len(study.splits)
         for _, options in study.runs("smoke").values()
@@ -458,6 +461,30 @@ def test_every_study_of_supermasks_runs_from_end_to_end(name, at_hand, runs, tmp
     assert list(back.provenance["variants"]) == list(study.variants)
     seeds = whole.prepared().replicates
     assert len(back.table) / 2 * seeds <= MOST_ROWS
+
+
+MOVED = of_procedure("transfer")
+
+
+@pytest.mark.parametrize("name", MOVED)
+def test_every_study_of_moved_tickets_runs_from_end_to_end(name, at_hand, runs, tmp_path):
+    whole = STUDIES[name]
+    smaller = {"width": 0.05} if "conv" in whole.task.network else {}
+    study = tiny(whole, {"levels": 1, **smaller})
+    studies.record(study, tmp_path, scale="smoke", runs=runs)
+    back = studies.recorded(name, tmp_path)
+    assert list(back.table) == [*TABLE, whole.axis]
+    assert np.isfinite(back.table.value).all() and np.isfinite(back.curves.value).all()
+    treatments = {"dense", "native", *whole.options["treatments"]}
+    for _, rows in back.table.groupby(whole.axis):
+        assert set(rows.treatment) == treatments
+        assert len(rows) == 2 * FINAL * len(treatments)
+    rows = 0
+    for task, options in whole.runs().values():
+        due = task.levels if task.control_levels is None else len(task.control_levels)
+        trained = 1 + task.levels + due * len(options["treatments"])
+        rows += task.replicates * trained * FINAL * len(whole.splits)
+    assert rows <= MOST_ROWS
 
 
 def expected_rows(study):
