@@ -29,7 +29,7 @@ class Wanted(NamedTuple):
 ZOO = {
     "lenet-mnist-51": Wanted("lenet-mnist-anatomy", 3),
     "lenet-mnist-21": Wanted("lenet-mnist-anatomy", 7),
-    "lenet-mnist-6.9": Wanted("lenet-mnist-anatomy", 12),
+    "lenet-mnist-7": Wanted("lenet-mnist-anatomy", 12),
     "lenet-mnist-3.6": Wanted("lenet-mnist-anatomy", 15),
     "lenet-fashion-4.5": Wanted("lenet-fashion", 7),
     "conv-2-cifar10-14": Wanted("conv-2-cifar10", 3),

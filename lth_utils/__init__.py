@@ -53,7 +53,7 @@ _ROOMS = (
     "anatomy", "cli", "controls", "costs", "datasets", "dynamic", "errors", "executors", "lottery",
     "masks", "models", "plots", "pruning", "randomness", "recipes", "shrinking", "speed",
     "stability", "store", "structures", "studies", "supermasks", "tasks", "tickets", "training",
-    "widgets",
+    "transplants", "widgets",
 )  # fmt: skip
 _HOMES = {
     "Lottery": "lottery", "Ticket": "lottery", "imp": "lottery", "Mask": "masks",

@@ -55,6 +55,22 @@ COLOURS = {
     "snip": (0.80, 0.28, 0.00),  # rust
     "grasp": (0.25, 0.25, 0.55),  # slate
     "synflow": (0.85, 0.65, 0.00),  # gold
+    "masked": _PALETTE[0],
+    "shrunk": _PALETTE[9],
+    "structured": (0.45, 0.25, 0.05),  # bark
+    "CSR": _PALETTE[2],
+    "COO": tuple(0.4 * channel for channel in _PALETTE[2]),
+    "CSR, SciPy": (0.45, 0.48, 0.05),  # olive
+    "our kernel": _PALETTE[3],
+    "2:4": _PALETTE[4],
+    "dense, half": tuple(0.5 * channel for channel in _PALETTE[7]),
+    "weights": _PALETTE[0],
+    "units": (0.45, 0.25, 0.05),
+    "units at random": (0.80, 0.60, 0.35),  # light bark
+    "single weights": _PALETTE[0],
+    "heads by magnitude": (0.45, 0.25, 0.05),
+    "heads by loss": _PALETTE[1],
+    "heads at random": _PALETTE[2],
 }
 MARKERS = {
     "reinit": "s", "random mask": "^", "fine-tune": "D", "random": "^", "smallest": "v",
@@ -65,7 +81,10 @@ MARKERS = {
     "frozen": "D", "frozen if grown": "^", "frozen if shrunk": "v", "frozen at random": "X",
     "untrained": "<", "copy": "P",
     "static": "v", "SET": "s", "RigL": "D",
+    "structured": "s", "units": "s", "units at random": "^", "shrunk": "v", "CSR": "D", "COO": "X",
+    "CSR, SciPy": "P", "our kernel": "*", "2:4": "<",
     "snip": "D", "grasp": "P", "synflow": "X",
+    "heads by magnitude": "s", "heads by loss": "D", "heads at random": "^",
     "native": "D", "uniform mask": "v", "random ticket": "X", "moved": "P",
 }  # fmt: skip
 LINES = {

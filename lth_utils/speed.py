@@ -146,7 +146,7 @@ def forms(
             if on_cpu or name != "CSR, SciPy":
                 found[name] = sparse(masked, name)
     image = torch.zeros(1, *input_shape, device=next(masked.parameters()).device)
-    return {name: each.eval() for name, each in found.items() if _runs(each, image)}
+    return {name: each for name, each in found.items() if _runs(each.eval(), image)}
 
 
 def _runs(module: nn.Module, images: Tensor) -> bool:

@@ -572,7 +572,7 @@ TRANSFORMER_TEXT = Task(
     network="transformer-2",
     dataset="python-docs",
     recipe=Recipe(
-        duration="1500it",
+        duration="1200it",
         batch=16,
         optimiser=Adam(0.006, betas=(0.9, 0.99)),
         schedule=Schedule(warmup="5%", cosine=True),
@@ -586,7 +586,7 @@ TRANSFORMER_TEXT = Task(
     replicates=3,
     scales={
         "live": {
-            "recipe": {"duration": "800it", "optimiser": Adam(0.01, betas=(0.9, 0.99))},
+            "recipe": {"duration": "500it", "optimiser": Adam(0.01, betas=(0.9, 0.99))},
             "width": 0.5,
             "levels": 1,
             "stride": (10,),

@@ -24,7 +24,7 @@ from lth_utils.masks import Mask
 from lth_utils.models import Weights
 from lth_utils.pruning import Criterion
 from lth_utils.recipes import Step
-from lth_utils.store import Store, identity
+from lth_utils.store import Store, identity, is_own
 from lth_utils.training import Run
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def imp(
     rewind: str = "0it",
     treatments: Sequence[str] = ("ticket", "reinit", "random mask"),
     criterion: Criterion | str = pruning.magnitude,
-    fractions: float | Mapping[str, float] | None = None,
+    fractions: float | Mapping[str, float] | list[Mapping[str, float]] | None = None,
     scope: str | None = None,
     one_shot: bool = False,
     prune_at: str = "100%",
@@ -127,8 +127,10 @@ def imp(
             decide nothing. Dense networks, as ``"dense @ 6%, copy"``, are trained once. With
             ``one_shot`` there may be none: then masks are found, and nothing else is trained.
         criterion: what decides which weights go, or its name.
-        fractions: share of the remaining weights that a level removes; the task's by default.
-        scope: ``"layer"`` or ``"global"``; the task's by default.
+        fractions: share of the remaining weights that a level removes, one number or one for each
+            prunable tensor; or a list of these, one for each level. The task's by default.
+        scope: how what is removed is divided among the layers, a name in
+            ``pruning.SCOPES``; the task's by default.
         one_shot: prune every level's mask from the dense network, in one step. Each layer then
             keeps exactly as many weights as after so many levels of iterative pruning; with
             scope ``"global"`` their total is what layers would keep, and nearly the iterative one.
@@ -221,7 +223,7 @@ def predict(
     rewind: str = "0it",
     treatments: Sequence[str] = ("ticket", "reinit", "random mask"),
     criterion: Criterion | str = pruning.magnitude,
-    fractions: float | Mapping[str, float] | None = None,
+    fractions: float | Mapping[str, float] | list[Mapping[str, float]] | None = None,
     scope: str | None = None,
     one_shot: bool = False,
     prune_at: str = "100%",
@@ -320,6 +322,11 @@ class _Design:
             if not isinstance(task.stride, int):
                 fractions = [task.fractions_at(level) for level in range(1, levels + 1)]
         scope = scope or task.scope
+        if isinstance(fractions, list) and len(fractions) < levels:
+            raise InputError(
+                f"There are fractions for {len(fractions)} levels, not for {levels}; give one "
+                "number for all, or more of them."
+            )
         for each in fractions if isinstance(fractions, list) else [fractions]:
             pruning.check(task.dense_mask(seeds[:1]), each, scope)
         images = len(task.data.train)
@@ -331,6 +338,7 @@ class _Design:
                 f"At step {prune_at} a network rewound to {begin} has not begun to train; prune "
                 "later, rewind further, or prune one-shot."
             )
+        rounds = getattr(criterion, "rounds", 1)
         settings = {
             "chain": first,
             "criterion": identity(criterion.scores),
@@ -339,6 +347,8 @@ class _Design:
             "rewind": str(rewind),
             **({"one shot": "exact"} if one_shot else {}),
             **({"prune at": at} if at else {}),
+            # A reader's own criterion may get other rounds under the same name.
+            **({"rounds": rounds} if is_own(criterion.scores) and rounds > 1 else {}),
         }
         sparse = [name for name in treatments if not controls.is_dense(name)]
         plan = {level: task.arms_at(level, levels, sparse) for level in range(1, levels + 1)}

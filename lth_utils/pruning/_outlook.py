@@ -57,7 +57,7 @@ class Outlook:
         """The Hessian of that loss times g, on the same batches: half the gradient of |g|².
 
         Raises:
-            InputError: as for :attr:`gradient`.
+            InputError: as for the gradient.
         """
         gradient = self.gradient
 

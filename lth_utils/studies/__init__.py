@@ -9,7 +9,7 @@ and nowhere else. :func:`check` says what speaks against a result.
 from lth_utils.studies._check import check
 from lth_utils.studies._claims import CLAIMS, VERDICTS, Claim, Finding
 from lth_utils.studies._depth import DEEP, deep_table
-from lth_utils.studies._intervals import Interval, interval, measure, paired, summary
+from lth_utils.studies._intervals import Interval, interval, measure, median, paired, summary
 from lth_utils.studies._recording import CURVE_POINTS, Recorded, expected, record, recorded
 from lth_utils.studies._scorecard import SCORECARD, scorecard
 from lth_utils.studies._studies import PROCEDURES, STUDIES, Procedure, Study, Variant, by_name
@@ -17,6 +17,6 @@ from lth_utils.studies._studies import PROCEDURES, STUDIES, Procedure, Study, Va
 __all__ = [
     "CLAIMS", "CURVE_POINTS", "DEEP", "PROCEDURES", "SCORECARD", "STUDIES", "VERDICTS", "Claim",
     "Finding", "Interval", "Procedure", "Recorded", "Study", "Variant", "by_name", "check",
-    "deep_table", "expected", "interval", "measure", "paired", "record", "recorded", "scorecard",
-    "summary",
+    "deep_table", "expected", "interval", "measure", "median", "paired", "record", "recorded",
+    "scorecard", "summary",
 ]  # fmt: skip

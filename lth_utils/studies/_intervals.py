@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
+from scipy.stats import binom
 
 from lth_utils.errors import InputError
 from lth_utils.lottery import TABLE
@@ -45,6 +46,27 @@ def interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Interva
         return Interval(mean, np.nan, np.nan, 1)
     half = stdtrit(n - 1, (1 + confidence) / 2) * values.std(ddof=1) / np.sqrt(n)
     return Interval(mean, float(mean - half), float(mean + half), n)
+
+
+def median(values: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
+    """Median with an interval between two of the values themselves, by the sign test.
+
+    It asks for no normal distribution: the errors of a stopwatch have none, since either something
+    comes in between or nothing does. The field ``mean`` of what comes back is the median.
+
+    >>> median([3.0, 1.0, 2.0, 90.0, 4.0, 5.0, 6.0])
+    4.00 (95% interval 1.00 to 90.00, n = 7)
+
+    Raises:
+        InputError: there are no values.
+    """
+    values = np.sort(np.asarray(values, dtype=float))
+    n = len(values)
+    if n == 0:
+        raise InputError("A median needs at least one value; there is none.")
+    at = int(binom.ppf((1 - confidence) / 2, n, 0.5))  # 0 where there are too few for an interval
+    ends = (values[at - 1], values[n - at]) if at else (np.nan, np.nan)
+    return Interval(float(np.median(values)), *map(float, ends), n)
 
 
 def measure(

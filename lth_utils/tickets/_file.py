@@ -157,21 +157,9 @@ def _bytes(path: Path) -> bytes:
 
 def unpacked(data: bytes, model: nn.Module | None = None) -> Saved:
     """A ticket from the bytes of its file."""
-    note = _note(data)
-    tensors = _tensors(data)
-    network = note.provenance.network
-    if model is None and network.name not in models.NETWORKS:
-        raise InputError(
-            f"It belongs to {network.name}, which is no network of this package; give the network "
-            "as well, as in load(path, model)."
-        )
-    if model is None:
-        shapes, prunable = network.shapes()
-    else:
-        shapes, prunable = models.shapes(model), list(models.prunable(model))
-    mask = _mask(tensors, {name: shapes[name] for name in prunable}, len(note.seeds))
+    note, tensors, shapes, mask = _masked(data, model)
     if note.drawn:
-        start = _drawn(note, model or network.module())
+        start = _drawn(note, model or note.provenance.network.module())
     else:
         start = _start(tensors, mask, shapes)
     if tensors:
@@ -189,6 +177,25 @@ def unpacked(data: bytes, model: nn.Module | None = None) -> Saved:
             f"is whole, lth_utils {made.lth_utils} with PyTorch {made.torch} gives the right one."
         )
     return ticket
+
+
+def _masked(
+    data: bytes, model: nn.Module | None = None
+) -> tuple[_Note, dict[str, Tensor], dict[str, tuple[int, ...]], Mask]:
+    """What a file says, its other tensors, the network's shapes, and the mask."""
+    note = _note(data)
+    tensors, network = _tensors(data), note.provenance.network
+    if model is None and network.name not in models.NETWORKS:
+        raise InputError(
+            f"It belongs to {network.name}, which is no network of this package; give the network "
+            "as well, as in load(path, model)."
+        )
+    if model is None:
+        shapes, prunable = network.shapes()
+    else:
+        shapes, prunable = models.shapes(model), list(models.prunable(model))
+    mask = _mask(tensors, {name: shapes[name] for name in prunable}, len(note.seeds))
+    return note, tensors, shapes, mask
 
 
 def _note(data: bytes) -> _Note:
@@ -288,7 +295,8 @@ def ls(folder: str | Path | None = None) -> pd.DataFrame:
     Returns:
         A row a ticket: its name; network; dataset; density, in percent of what is prunable;
         accuracy when it was found, the mean over members, in percent; the step rewound to; seeds;
-        and the size of its file in kB. Of a file that cannot be used, ``network`` says so.
+        and the size of its file in kB. Where a file is damaged, ``network`` says so; starts are
+        not looked at, which :func:`load` does.
 
     Raises:
         InputError: there is no such folder.
@@ -305,19 +313,19 @@ COLUMNS = ["name", "network", "dataset", "density", "accuracy", "rewind", "seeds
 def _row(path: Path) -> tuple:
     size = round(path.stat().st_size / 1000, 1)
     try:
-        ticket = load(path)
-    except DataError:
+        note, _, _, mask = _masked(_bytes(path))
+    except InputError:
         return path.stem, "damaged, or no ticket", "", math.nan, math.nan, "", "", size
-    p = ticket.provenance
+    p = note.provenance
     network = p.network.title + (f", width {p.network.width:g}" if p.network.width != 1 else "")
     known = [value for value in p.accuracy if value is not None]
     return (
         path.stem,
         network,
         p.images.title,
-        round(100 * ticket.mask.density.mean().item(), 2),
+        round(100 * mask.density.mean().item(), 2),
         round(sum(known) / len(known), 2) if known else math.nan,
-        ticket.rewind,
-        ", ".join(map(str, ticket.seeds)),
+        note.rewind,
+        ", ".join(map(str, note.seeds)),
         size,
     )

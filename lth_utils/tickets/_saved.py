@@ -25,8 +25,6 @@ from lth_utils.store import NUMERICS, canonical
 from lth_utils.tasks import Task
 from lth_utils.tickets._words import typed
 
-Word = str | bool | int | float
-
 
 @dataclass(frozen=True)
 class Network:
@@ -118,7 +116,7 @@ class Provenance:
     accuracy: tuple[float | None, ...]
     code: Code
     date: str
-    notes: Mapping[str, Word]
+    notes: Mapping[str, str | int | float]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -199,7 +197,10 @@ class Saved(Ticket):
 
 
 def of(
-    found: Lottery, level: int | None = None, seeds: Iterable[int] | None = None, **notes: Word
+    found: Lottery,
+    level: int | None = None,
+    seeds: Iterable[int] | None = None,
+    **notes: str | float,
 ) -> Saved:
     """A ticket that :func:`lth_utils.imp` has found, with all that is known of it.
 
@@ -244,7 +245,7 @@ def saved(
     ticket: Ticket,
     seeds: Iterable[int],
     accuracy: Iterable[float | None] | None = None,
-    **notes: Word,
+    **notes: str | float,
 ) -> Saved:
     """A ticket that was found without :func:`lth_utils.imp`, ready to be saved.
 
@@ -334,7 +335,7 @@ def check(ticket: Saved) -> None:
     if ticket.level < 0:
         raise InputError(f"A level is 0 or more; got {ticket.level}.")
     Step.of(ticket.rewind)
-    if strange := [n for n, note in p.notes.items() if not isinstance(note, Word)]:
+    if strange := [n for n, note in p.notes.items() if type(note) not in (str, int, float)]:
         raise InputError(f"A note is a word or a number; {strange[0]} is {p.notes[strange[0]]!r}.")
     if p.task is not None:
         mine = p.network.name, p.network.width, p.network.dropout

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lth_utils import shrinking
+from lth_utils import models, shrinking
 from lth_utils.datasets import Split
 from lth_utils.masks import Mask
 from lth_utils.models import Weights
 from lth_utils.training._batches import Order
 from lth_utils.training._chains import affine, chain, is_for_chains, rule, values
-from lth_utils.training._plain import Plain
 
 if TYPE_CHECKING:
     from lth_utils.training._train import Job
@@ -66,21 +66,24 @@ class Sparse:
     def _wire(self, dtype: torch.dtype) -> None:
         """Number the live units in order, and note what each of them reads."""
         k, model = self.kernels, self.job.model
-        live = shrinking.live(model, self.job.mask)
         batch = self.job.recipe.batch
         width = -(-batch // k.PIECE) * k.PIECE
         kinds = {None: k.IDENTITY, nn.ReLU: k.RELU, nn.Tanh: k.TANH}
         # What decays changes even where it has no effect, and what has no effect may have one
         # when the mask has moved: then nothing may be left out.
         whole = getattr(self.job.recipe.optimiser, "decay", 0) != 0 or self.job.moves
+        live = None if whole else shrinking.live(model, self.job.mask)
         self.where: list[tuple[str, Tensor, Tensor]] = []
         self.rows: list[tuple[str, Tensor]] = []
         counts, reads, kind, biased = [np.zeros(1, np.int64)], [], [], []
         numbers, units = None, 0
         for name, layer, activation in chain(model):
-            inputs, outputs = live[f"{name}.weight"]
             if whole:
-                inputs, outputs = torch.ones_like(inputs), torch.ones_like(outputs)
+                inputs, outputs = (
+                    torch.ones(n, dtype=torch.bool) for n in layer.weight.shape[::-1]
+                )
+            else:
+                inputs, outputs = live[f"{name}.weight"]
             if numbers is None:
                 pixels = inputs.nonzero().squeeze(1)
                 numbers, units = _numbered(inputs, 0)
@@ -132,12 +135,8 @@ class Sparse:
 
     @property
     def weights(self) -> Weights:
-        return self._spread("value", self.full)
-
-    def _spread(self, field: str, onto: Weights) -> Weights:
-        """What the kernel holds, weights or their moments, in its places in copies of ``onto``."""
-        full = {name: w.clone() for name, w in onto.items()}
-        kept, biases = (torch.from_numpy(getattr(part, field)) for part in self.values)
+        full = {name: w.clone() for name, w in self.full.items()}
+        kept, biases = (torch.from_numpy(part.value) for part in self.values)
         sizes = [len(rows) for _, rows, _ in self.where]
         for (name, rows, columns), part in zip(self.where, kept.split(sizes), strict=True):
             full[name][0, rows, columns] = part
@@ -158,20 +157,33 @@ class Sparse:
 
     def slopes(self, at: int) -> Weights:
         """The loss's gradient at iteration ``at`` for every prunable weight, kept or not."""
-        return Plain(replace(self.job, start=self.weights)).slopes(at)
+        job, data = self.job, self.job.data
+        index = torch.from_numpy(self.order.batches(at, at + 1, job.recipe.batch))
+        weights = {name: w.requires_grad_() for name, w in self.weights.items()}
+        images = data.normalise(data.train.images[index], self.dtype)
+        outputs = models.forward(job.model, weights, images)
+        loss = F.cross_entropy(outputs[0], data.train.labels[index[0]])
+        slopes = torch.autograd.grad(loss, [weights[name] for name in job.mask])
+        return dict(zip(job.mask, slopes, strict=True))
 
     def remask(self, mask: Mask, fresh: Mask) -> None:
         """Train on under another mask; what is ``fresh`` starts at zero, with no past."""
-        zeros = {name: torch.zeros_like(w) for name, w in self.full.items()}
-        onto = {"value": self.full, "mean": zeros, "square": zeros}
-        stay = mask & ~fresh
-        full = {field: stay.apply(self._spread(field, w)) for field, w in onto.items()}
-        self.job, self.full = replace(self.job, mask=mask), full["value"]
+        before, past = self.where, self.values[0]
+        self.job = replace(self.job, mask=mask)
         self._wire(self.dtype)
-        self.values = [values(self._pick(self.full, part)) for part in (0, 1)]
-        for part, held in enumerate(self.values):
-            held.mean[:] = self._pick(full["mean"], part)
-            held.square[:] = self._pick(full["square"], part)
+        # Where the kernel held each of its weights until now; 0 where it held none.
+        sources, held = [], 1
+        for (name, *places), (_, *new) in zip(before, self.where, strict=True):
+            slots = torch.zeros(mask[name].shape[1:], dtype=torch.int32)
+            slots[*places] = torch.arange(held, held + len(places[0]), dtype=torch.int32)
+            slots[fresh[name][0]] = 0
+            sources.append(slots[*new])
+            held += len(places[0])
+        source = torch.cat(sources).numpy()
+        moved = [np.append(0, array)[source].astype(array.dtype) for array in past]
+        self.values[0] = type(past)(*moved)
+        # All that is kept is held; what is not, is zero.
+        self.full = {n: torch.zeros_like(w) if n in mask else w for n, w in self.full.items()}
 
     def state(self) -> dict[str, Tensor]:
         state = {"taken": torch.tensor(self.taken)}

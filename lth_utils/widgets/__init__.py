@@ -11,12 +11,13 @@ from lth_utils.widgets._figure import Figure
 from lth_utils.widgets._levels import levels
 from lth_utils.widgets._masks import masks
 from lth_utils.widgets._matrix import matrix
+from lth_utils.widgets._moving import moving
 from lth_utils.widgets._playground import playground
 from lth_utils.widgets._quiz import Quiz, quiz
 from lth_utils.widgets._rewind import rewind
 from lth_utils.widgets._supermask import supermask
 
 __all__ = [
-    "Figure", "Quiz", "densities", "levels", "masks", "matrix", "playground", "quiz", "rewind",
-    "supermask",
+    "Figure", "Quiz", "densities", "levels", "masks", "matrix", "moving", "playground", "quiz",
+    "rewind", "supermask",
 ]  # fmt: skip

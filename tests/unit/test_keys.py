@@ -219,9 +219,9 @@ PINNED = {
     ("mlp-mnist1d", "smoke"): ("0d7d4d65f071d6db", "4cbc9bc87cab4345"),
     ("mlp-mnist1d", "live"): ("c0004f99ad20bfd2", "4d60bf508309cc12"),
     ("mlp-mnist1d", "paper"): ("c0004f99ad20bfd2", "58d96c6d990a5ec2"),
-    ("mlp-mnist1d-drops", "smoke"): ("X", "Y"),
-    ("mlp-mnist1d-drops", "live"): ("X", "Y"),
-    ("mlp-mnist1d-drops", "paper"): ("X", "Y"),
+    ("mlp-mnist1d-drops", "smoke"): ("b5ff7d457c3bb99c", "a95fb49646e836ff"),
+    ("mlp-mnist1d-drops", "live"): ("5bdcdff17a2a5720", "d665207cdd6596c6"),
+    ("mlp-mnist1d-drops", "paper"): ("5bdcdff17a2a5720", "824d4fec486a6ebb"),
     ("resnet-20-cifar10", "smoke"): ("05e61e3813ecb9cb", "b616e8ff07cb0181"),
     ("resnet-20-cifar10", "live"): ("9c70e04804ef704b", "4d06c792660a5a6e"),
     ("resnet-20-cifar10", "paper"): ("b3fb23dac630ea27", "ab9210a693251fdc"),
@@ -237,6 +237,9 @@ PINNED = {
     ("resnet-50-cifar10", "smoke"): ("c870f1e1c9fee0bb", "483b01e249e33d60"),
     ("resnet-50-cifar10", "live"): ("593e0f6cb08beceb", "30a7e290719b856b"),
     ("resnet-50-cifar10", "paper"): ("bf55685e8d8fc7b3", "aebe5473f561029a"),
+    ("transformer-text", "smoke"): ("814df8be92c3bcd8", "23f5b643345b5016"),
+    ("transformer-text", "live"): ("8d881c2ea8ecf3ba", "bb7879f704bf3c4c"),
+    ("transformer-text", "paper"): ("e3e15b80cb98fd86", "f9d1c28311082993"),
 }
 
 

@@ -164,3 +164,32 @@ def test_a_copy_is_still_compared_with_its_original(toy_task, store):
     rows = found.table[found.table.moment == "between"]
     assert set(rows.treatment) == {"ticket"}
     assert controls.original_of("ticket, copy") == "ticket"
+
+
+# Criteria of one's own ----------------------------------------------------------------------------
+
+
+def test_other_rounds_are_another_criterion(toy_task, store):
+    """Whoever scores in more rounds and runs again is given the results of the old ones."""
+    masks = []
+    for rounds in (1, 5):
+
+        def stubborn(layer):
+            return (layer.weights * layer.kept).abs() - layer.start.abs()
+
+        pruner = pruning.criterion(rounds=rounds)(stubborn)
+        lottery.imp(toy_task, criterion=pruner, levels=1, treatments=("ticket",), store=store)
+        masks.append(len(list(store.units())))
+    pruning.CRITERIA.pop("stubborn")
+    assert masks[1] == masks[0] + len(toy_task.seeds)
+
+
+def test_each_level_may_have_fractions_of_its_own(toy_task, store):
+    """The first level's for all, or a level for which there are none."""
+    names = list(toy_task.fractions)
+    fractions = [dict.fromkeys(names, 0.5), dict.fromkeys(names, 0.0)]
+    found = lottery.imp(toy_task, fractions=fractions, treatments=("ticket",), store=store)
+    assert found.tickets[0].mask == found.tickets[1].mask
+    assert found.tickets[0].mask.density.tolist() == pytest.approx([0.5, 0.5], abs=0.01)
+    with pytest.raises(InputError, match="fractions for 2 levels, not for 3; give one number"):
+        lottery.imp(toy_task, levels=3, fractions=fractions, store=store)

@@ -10,6 +10,7 @@ MARGIN = 0.5
 DENSE = [57.0, 57.3, 56.8]
 NOISE = [0.05, -0.05, 0.0]
 LEVELS = {0: 1.0, 1: 0.512, 2: 0.21, 3: 0.107, 4: 0.055}
+MAGNITUDE, LOSS = "heads by magnitude", "heads by loss"
 ONE_HEAD = {0: 1.0, 1: 0.96, 2: 0.92}
 
 
@@ -29,9 +30,9 @@ def table(made_up):
             accuracy["reinit", level] = shifted(loss + (others if fresh is None else fresh))
             accuracy["random mask", level] = shifted(loss + others)
         tables = [made_up(accuracy, density=levels)]
-        for how, cost in ({"magnitude": 0.0, "loss": 0.0} | (heads or {})).items():
+        for how, cost in ({MAGNITUDE: 0.0, LOSS: 0.0} | (heads or {})).items():
             rows = {("dense", 0): DENSE, ("ticket", 1): shifted(cost), ("ticket", 2): shifted(-5)}
-            tables.append(made_up(rows, density=ONE_HEAD).assign(heads=how))
+            tables.append(made_up(rows, density=ONE_HEAD).assign(removed=how))
         return pd.concat(tables, ignore_index=True)
 
     return table
@@ -56,31 +57,31 @@ def test_c30_needs_both_controls_beaten(table, beaten):
 
 
 def test_c30_one_way_to_choose_a_head_will_do(table):
-    assert tickets_in_text(table(heads={"magnitude": -2}), MARGIN).verdict == "holds"
-    both = {"magnitude": -2, "loss": -2}
+    assert tickets_in_text(table(heads={MAGNITUDE: -2}), MARGIN).verdict == "holds"
+    both = {MAGNITUDE: -2, LOSS: -2}
     assert tickets_in_text(table(heads=both), MARGIN).verdict == "partly"
 
 
 def test_c30_a_random_head_or_single_weights_settle_nothing_about_heads(table):
-    rows = table(heads={"magnitude": -2, "loss": -2, "at random": 0.0, "single weights": 0.0})
+    rows = table(heads={MAGNITUDE: -2, LOSS: -2, "heads at random": 0.0, "single weights": 0.0})
     assert tickets_in_text(rows, MARGIN).verdict == "partly"
 
 
 def test_c30_is_not_reproduced_where_neither_is_so(table):
     found = tickets_in_text(
-        table(ticket=(0, -2, -3, -4), heads={"magnitude": -2, "loss": -2}), MARGIN
+        table(ticket=(0, -2, -3, -4), heads={MAGNITUDE: -2, LOSS: -2}), MARGIN
     )
     assert found.verdict == "not reproduced"
 
 
 def test_c30_settles_nothing_without_both_tables_or_sparse_tickets(table):
     whole = table()
-    assert tickets_in_text(whole[whole.heads.isna()], MARGIN) is None
-    assert tickets_in_text(whole[whole.heads.notna()], MARGIN) is None
-    assert tickets_in_text(whole.drop(columns="heads"), MARGIN) is None
+    assert tickets_in_text(whole[whole.removed.isna()], MARGIN) is None
+    assert tickets_in_text(whole[whole.removed.notna()], MARGIN) is None
+    assert tickets_in_text(whole.drop(columns="removed"), MARGIN) is None
     assert tickets_in_text(table(levels={0: 1.0, 1: 0.512}), MARGIN) is None
 
 
 def test_c30_reads_the_ways_that_the_study_has():
-    assert {"magnitude", "loss"} <= set(STUDIES["text-heads"].variants)
-    assert STUDIES["text-heads"].axis == "heads" and not STUDIES["text-tickets"].axis
+    assert {MAGNITUDE, LOSS} <= set(STUDIES["text-heads"].variants)
+    assert STUDIES["text-heads"].axis == "removed" and not STUDIES["text-tickets"].axis

@@ -22,7 +22,9 @@ def moved(made_up):
         for way, over_random, over_native in zip(ways, random, native, strict=True):
             base = [90.0, 80.0, 70.0] if way.endswith("easy") else [60.0, 50.0, 40.0]
             accuracy = {("dense", 0): base}
-            for level, (r, n) in enumerate([(-9, -9), *zip(over_random, over_native)], start=1):
+            for level, (r, n) in enumerate(
+                [(-9, -9), *zip(over_random, over_native, strict=True)], start=1
+            ):
                 accuracy["ticket", level] = base
                 for name, by in (("random mask", r), ("native", n)):
                     by = by if isinstance(by, list) else [by - 0.01, by, by + 0.01]

@@ -96,6 +96,15 @@ def test_what_is_removed_is_not_there():
     assert found["CSR, SciPy"][1].matrix.nnz == mask["fc1.weight"].sum()
 
 
+def test_batch_norm_is_called_as_it_is_used():
+    """Networks with batch norm that were timed, or tried out, while they count images."""
+    model = models.VGG((3, 16, 16), 10, 0.03, 11)
+    weights, mask = models.initialise(model, [0]), models.dense_mask(model)
+    found = speed.forms(model, weights, mask, (3, 16, 16))
+    assert set(found) == {"masked", "shrunk", "structured"}
+    assert not any(layer.training for form in found.values() for layer in form.modules())
+
+
 def test_there_is_no_sparse_format_for_convolutions_or_of_another_name():
     with pytest.raises(InputError, match="Only a sequence of linear layers"):
         speed.sparse(models.Conv((3, 8, 8), 10, 0.1, 2), "COO")

@@ -23,9 +23,9 @@ def tickets_in_text(table: pd.DataFrame, margin: float) -> Finding | None:
     The number is the ticket's difference to the dense network at the sparsest density down to
     which the first is so. Settles nothing without both tables, or where no ticket is that sparse.
     """
-    if "heads" not in table or table.heads.isna().all() or table.heads.notna().all():
+    if "removed" not in table or table.removed.isna().all() or table.removed.notna().all():
         return None
-    weights = table[table.heads.isna()].drop(columns="heads")
+    weights = table[table.removed.isna()].drop(columns="removed")
     against = {
         name: paired(weights, "ticket", name).set_index("level")
         for name in ("dense", "reinit", "random mask")
@@ -46,8 +46,8 @@ def tickets_in_text(table: pd.DataFrame, margin: float) -> Finding | None:
 
 def spares_a_head(table: pd.DataFrame, margin: float) -> bool:
     """Whether the first head that magnitude or loss points at can go."""
-    for how in ("magnitude", "loss"):
-        rows = table[table.heads == how].drop(columns="heads")
+    for how in ("heads by magnitude", "heads by loss"):
+        rows = table[table.removed == how].drop(columns="removed")
         first = paired(rows, "ticket", "dense").iloc[0]
         if first.low > -margin:
             return True

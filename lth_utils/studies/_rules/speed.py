@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
-from scipy.stats import binom
 
+from lth_utils.studies._intervals import Interval, median
 from lth_utils.studies._rules._common import Finding, nearest_levels, verdict_of
 
 AT = 0.10
@@ -38,34 +37,31 @@ def structured_is_faster(table: pd.DataFrame, margin: float) -> Finding | None:
     for _, case in times.groupby(CASE, sort=False):
         by_repeat = case.pivot(index="replicate", columns=["treatment", "level"], values="value")
         dense, masked = by_repeat["dense", 0], by_repeat["masked"]
-        idle.append(all(faster(dense, masked[level])[0] <= NOTHING for level in masked))
+        idle.append(all(faster(dense, masked[level]).mean <= NOTHING for level in masked))
         here = by_repeat.xs(levels[0], axis=1, level="level")
         small = here["structured"]
-        wins.append(faster(here["masked"], small)[1] > 1)
+        wins.append(faster(here["masked"], small).low > 1)
         unstructured = [name for name in here if name not in OTHERS]
         best = min(unstructured, key=lambda name: here[name].median())
         leads.append(faster(here[best], small))
     least = min(leads)
     return Finding(
         verdict_of(
-            all(idle) and all(low > 1 for _, low, _ in leads),
+            all(idle) and all(lead.low > 1 for lead in leads),
             all(idle) and all(wins),
         ),
-        *least,
+        least.mean,
+        least.low,
+        least.high,
         "time of the fastest unstructured form ÷ time of as many weights in whole units, the least "
         f"of {len(leads)} cases, at {densities[levels[0]]:.1%} of weights",
     )
 
 
-def faster(slow: pd.Series, fast: pd.Series) -> tuple[float, float, float]:
+def faster(slow: pd.Series, fast: pd.Series) -> Interval:
     """How many times as long one thing takes as another: the median over repeats of the ratio
-    within a repeat, with a 95% interval that needs no normal distribution, from order statistics.
-    A stopwatch's errors are not normal: something comes in between, or nothing does."""
-    ratios = np.sort((slow / fast).to_numpy())
-    n = len(ratios)
-    at = int(binom.ppf(0.025, n, 0.5))  # the sign test's; with fewer than six repeats there is none
-    ends = (ratios[at - 1], ratios[n - at]) if at else (np.nan, np.nan)
-    return float(np.median(ratios)), *map(float, ends)
+    within a repeat."""
+    return median(slow / fast)
 
 
 FEWEST = 6
