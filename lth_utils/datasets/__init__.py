@@ -65,7 +65,7 @@ def load(name: str, device: torch.device | str = "cpu", split_seed: int = 0) -> 
     A dataset with a test set of its own keeps it, and 5,000 of its training images become the
     validation set (1,000 of Shapes-32, 500 of MNIST-1D); MNIST-5k is divided class by class.
     ``split_seed`` decides which images go where, and in which order. A text is cut in stretches,
-    one to train, one to validate, one to test, each in windows of characters; see :class:`Split`.
+    one to train, one to validate, one to test, each in windows of characters; see :class:`.Split`.
 
     ``name`` is ``'mnist'``, ``'fashion-mnist'``, ``'cifar10'``, ``'cifar10-jpeg'``,
     ``'mnist-5k'``, ``'shapes-32'``, ``'mnist-1d'`` or ``'python-docs'``.

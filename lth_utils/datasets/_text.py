@@ -34,8 +34,8 @@ def read_python_docs(folder: Path, _: Mapping[str, str]) -> list[Part]:
 def without_repetitions(texts: Iterable[str]) -> Iterator[str]:
     """The texts without the paragraphs that stood in an earlier one, wherever lines break.
 
-    The manual shows a fifth of itself twice. What a network is tested on must not have been in
-    what it was trained on.
+    The manual repeats whole sections, a fifth of itself in Python 3.11. What a network is tested on
+    must not have been in what it was trained on.
     """
     seen = set()
     for text in texts:
@@ -49,7 +49,7 @@ def without_repetitions(texts: Iterable[str]) -> Iterator[str]:
 
 
 def windows(text: str) -> Part:
-    """A text in windows of :data:`WINDOW` characters, with the character that follows each."""
+    """A text in windows of ``WINDOW`` characters, with the character that follows each."""
     tokens = encode(text)
     count = (len(tokens) - 1) // WINDOW
     now, following = (tokens[i : i + count * WINDOW].reshape(count, WINDOW) for i in (0, 1))
@@ -57,12 +57,13 @@ def windows(text: str) -> Part:
 
 
 def encode(text: str) -> np.ndarray:
-    """The places of a text's characters in :data:`ALPHABET`, uint8; ``?`` for a stranger."""
+    """The places of a text's characters in ``ALPHABET``, uint8 (length,); that of ``?`` for a
+    character that is not in it."""
     places = {character: i for i, character in enumerate(ALPHABET)}
     strange = places["?"]
     return np.array([places.get(c, strange) for c in text.translate(PLAIN)], np.uint8)
 
 
 def decode(tokens: Iterable[int]) -> str:
-    """The text of some characters' places in :data:`ALPHABET`."""
+    """The text of characters that are given by their places in ``ALPHABET``."""
     return "".join(ALPHABET[int(token)] for token in tokens)

@@ -70,7 +70,7 @@ def remove(
                 f"The mask does not fit at {name}: the mask has shape "
                 f"{tuple(mask[name].shape)}, the scores {tuple(scores[name].shape)}."
             )
-        if torch.isnan(scores[name][mask[name]]).any():
+        if (torch.isnan(scores[name]) & mask[name]).any():
             raise InputError(
                 f"A score of {name} is not a number: training has diverged. Lower the rate."
             )
@@ -118,18 +118,18 @@ def _kept(mask: Mask) -> dict[str, list[int]]:
 
 def _drop_lowest(scores: Tensor, kept: Tensor, counts: Sequence[int]) -> Tensor:
     """Keep all of ``kept`` (R, n) but the ``counts[r]`` lowest scores of each member."""
-    left = kept.clone()
+    left, scores = kept.cpu().numpy().copy(), scores.cpu().numpy()
     for member, count in enumerate(counts):
         if count == 0:
             continue
-        candidates = kept[member].nonzero().squeeze(1)
+        candidates = np.flatnonzero(left[member])
         values = scores[member][candidates]
-        # The last score to go is found without a sort, which costs many times as much.
-        last = values.kthvalue(count).values
-        below, level = values < last, values == last
-        left[member, candidates[below]] = False
-        left[member, candidates[level][: count - below.sum()]] = False
-    return left
+        # The last score to go is found without a sort, which would cost many times as much.
+        last = np.partition(values, count - 1)[count - 1]
+        below, ties = candidates[values < last], candidates[values == last]
+        left[member, below] = False
+        left[member, ties[: count - len(below)]] = False
+    return torch.from_numpy(left).to(kept.device)
 
 
 # Scopes -------------------------------------------------------------------------------------------

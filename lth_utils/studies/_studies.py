@@ -608,7 +608,6 @@ STUDIES = {
             splits=("test",),
             also=anatomy.layers,
             minutes=12,
-            pending="to be recorded next",
         ),
         Study(
             name="lenet-mnist-moments",

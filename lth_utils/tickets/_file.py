@@ -68,6 +68,8 @@ def save(path: str | Path, found: Lottery | Saved, level: int | None = None, **n
     path = Path(path)
     if path.suffix != SUFFIX:
         raise InputError(f"A ticket's file has a name that ends in {SUFFIX}; got {path.name!r}.")
+    if isinstance(found, Saved) and (level is not None or notes):
+        raise InputError("This ticket has its level and notes already; give them to tickets.of.")
     ticket = found if isinstance(found, Saved) else of(found, level, **notes)
     write(path, packed(ticket))
     return path

@@ -209,7 +209,7 @@ def of(
         level: the level of pruning; the last by default.
         seeds: of the members to take; all by default.
         notes: what ``found`` does not say, for instance ``study="lenet-mnist"``,
-            ``criterion="magnitude"``, ``licence="MIT"``.
+            ``criterion="magnitude"``, ``licence="MIT"``; of a transferred ticket, its source.
 
     Raises:
         InputError: there is no such level or seed, or a note is neither a word nor a number.

@@ -79,9 +79,7 @@ class Sparse:
         numbers, units = None, 0
         for name, layer, activation in chain(model):
             if whole:
-                inputs, outputs = (
-                    torch.ones(n, dtype=torch.bool) for n in layer.weight.shape[::-1]
-                )
+                outputs, inputs = (torch.ones(n, dtype=torch.bool) for n in layer.weight.shape)
             else:
                 inputs, outputs = live[f"{name}.weight"]
             if numbers is None:
@@ -180,7 +178,7 @@ class Sparse:
             sources.append(slots[*new])
             held += len(places[0])
         source = torch.cat(sources).numpy()
-        moved = [np.append(0, array)[source].astype(array.dtype) for array in past]
+        moved = [np.concatenate([np.zeros(1, a.dtype), a])[source] for a in past]
         self.values[0] = type(past)(*moved)
         # All that is kept is held; what is not, is zero.
         self.full = {n: torch.zeros_like(w) if n in mask else w for n, w in self.full.items()}

