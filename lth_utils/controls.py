@@ -274,6 +274,13 @@ def fresh_random(now: Situation) -> Arm:
     return Arm(now.fresh(), random_mask(now.mask, now.seeds, now.level))
 
 
+@treatment("large init")
+def large_start(now: Situation) -> Arm:
+    """The ticket's weights under a mask of equal layer densities that keeps those that start
+    largest: is it anything that training has found?"""
+    return Arm(now.rewound, largest(now.start, now.mask), begin=now.rewind)
+
+
 @treatment("reshuffle")
 def reshuffle(now: Situation) -> Arm:
     """The kept weights' initial values, permuted within each layer: is it which value is where?
@@ -416,6 +423,21 @@ def random_mask(mask: Mask, seeds: Sequence[int], level: int = 0) -> Mask:
         rows = [row[order.to(row.device)] for row, order in zip(flat, orders, strict=True)]
         shuffled[name] = torch.stack(rows).view_as(kept)
     return Mask(shuffled)
+
+
+def largest(weights: Weights, mask: Mask) -> Mask:
+    """The mask that keeps as many weights of each layer as ``mask`` does: the largest.
+
+    Args:
+        weights: tensors (R, \\*shape).
+        mask: R members.
+    """
+    kept = {}
+    for name, old in mask.items():
+        order = weights[name].abs().flatten(1).argsort(dim=1, descending=True, stable=True)
+        first = torch.arange(order.shape[1], device=order.device) < old.flatten(1).sum(1)[:, None]
+        kept[name] = torch.zeros_like(first).scatter_(1, order, first).view_as(old)
+    return Mask(kept)
 
 
 def uniform_mask(mask: Mask, seeds: Sequence[int], level: int = 0) -> Mask:

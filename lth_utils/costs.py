@@ -70,22 +70,34 @@ def pace(task: Task, density: float = 1.0, members: int = 1) -> tuple[float, flo
     return max(spent, 0.0) / max(steps, 1) / members, look
 
 
+def clock(threads: int = 1) -> Callable[[], float]:
+    """The clock for work on so many threads, in seconds.
+
+    On one thread of a CPU it goes only while that thread has a processor, so that it does not
+    count how long others kept it waiting. With more threads, on a GPU, or where the system counts
+    that time too coarsely, it is the ordinary one.
+    """
+    fine = time.get_clock_info("thread_time").resolution < 1e-5
+    alone = threads == 1 and fine and not torch.cuda.is_initialized()
+    return time.thread_time if alone else time.perf_counter
+
+
 def timings(
     works: Mapping[Hashable, Callable[[int], object]],
     repeats: int = 15,
     at_least: float = 0.002,
     threads: int = 1,
 ) -> pd.DataFrame:
-    """How long pieces of work take, in turns, so that a busy machine slows all of them alike.
+    """How long pieces of work take, by :func:`clock`, in turns, so that whatever disturbs hits all.
 
     Each is warmed up first. In every repeat each has its turn, beginning with another one each
-    time, and does its work as often as takes ``at_least`` seconds. Read medians: what disturbs a
-    stopwatch only ever adds.
+    time, and does its work as often as takes ``at_least`` seconds. Read medians: a disturbance only
+    ever adds.
 
     Args:
         works: by name, functions that do something as many times as they are asked to.
         repeats: how many turns each has.
-        at_least: seconds that a turn lasts, against the stopwatch's own grain.
+        at_least: seconds that a turn lasts, against the clock's own grain.
         threads: how many threads PyTorch may use meanwhile.
 
     Returns:
@@ -96,37 +108,38 @@ def timings(
     """
     if repeats < 1:
         raise InputError(f"A timing has at least one repeat; got {repeats}.")
+    now = clock(threads)
+
+    def lasts(work: Callable[[int], object], count: int) -> float:
+        _wait()
+        began = now()
+        work(count)
+        _wait()
+        return now() - began
+
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
         counts = {}
         for name, work in works.items():
-            _lasts(work, 1)  # the first time of anything is slow
+            lasts(work, 1)  # the first time of anything is slow
             counts[name] = 1
-            while _lasts(work, counts[name]) < at_least:
+            while lasts(work, counts[name]) < at_least:
                 counts[name] *= 2
         names, rows = list(works), []
         for repeat in range(repeats):
             begin = repeat % max(1, len(names))
             for name in names[begin:] + names[:begin]:
-                spent = _lasts(works[name], counts[name])
+                spent = lasts(works[name], counts[name])
                 rows.append((name, repeat, 1e3 * spent / counts[name]))
     finally:
         torch.set_num_threads(before)
     return pd.DataFrame(rows, columns=["name", "repeat", "milliseconds"])
 
 
-def _lasts(work: Callable[[int], object], count: int) -> float:
-    _wait()
-    began = time.perf_counter()
-    work(count)
-    _wait()
-    return time.perf_counter() - began
-
-
 def _wait() -> None:
     """Until a GPU, if one is used, has done what it was given."""
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
+    if torch.cuda.is_initialized():
         torch.cuda.synchronize()
 
 

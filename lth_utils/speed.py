@@ -50,7 +50,7 @@ __all__ = ["FORMATS", "STEP", "forms", "halves", "measure", "predict", "sparse",
 STEP = "training"
 """The moment of the table whose rows are steps of training; the others are batches."""
 
-REPEATS = {"smoke": 2, "live": 9, "paper": 21}
+REPEATS = {"smoke": 2, "live": 7, "paper": 21}
 
 
 # Forms of a network -------------------------------------------------------------------------------

@@ -120,8 +120,8 @@ def _images(images: Array, name: str) -> np.ndarray:
         )
     if x.dtype.kind == "f" and not np.isfinite(x).all():
         raise InputError(
-            f"Images of {name} hold {np.count_nonzero(~np.isfinite(x)):,} numbers that are NaN or "
-            "infinite; remove or replace them."
+            f"Images of {name} are NaN or infinite in {np.count_nonzero(~np.isfinite(x)):,} of "
+            f"{x.size:,} places; remove or replace them."
         )
     return {2: x[:, None, None], 3: x[:, None]}.get(x.ndim, x)
 

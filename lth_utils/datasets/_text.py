@@ -1,5 +1,6 @@
 """Text: the reference manual that ships with the running Python, in windows of characters."""
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -18,13 +19,14 @@ WINDOW = 32
 PLAIN = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"', "–": "-", "—": "-", "…": "..."})
 
 
-def read_python_docs(folder: Path, _: Mapping[str, str]) -> list[Part]:
+def read_python_docs(_: Path, __: Mapping[str, str]) -> list[Part]:
     """The manual as one part, in windows one after another: characters uint8 (N, 1, 1, T), and for
     each the one that follows it, uint8 (N, T)."""
     try:
         from pydoc_data import topics
     except ImportError:
-        raise Damaged(folder, "carries no manual (the module pydoc_data.topics)") from None
+        python = Path(sys.executable)
+        raise Damaged(python, "carries no manual (the module pydoc_data.topics)") from None
     names = sorted(topics.topics)
     # Neighbours in the alphabet are often about the same; each stretch shall have something of all.
     order = stream(0, "split", "python-docs", "topics").permutation(len(names))

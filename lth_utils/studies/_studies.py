@@ -341,7 +341,7 @@ def _both_ways(one: str, a: Mapping, other: str, b: Mapping) -> dict:
     return {f"{one} → {other}": (a, b), f"{other} → {one}": (b, a)}
 
 
-MOVED = ("ticket", "reinit", "random mask", "uniform mask")
+MOVED = ("ticket", "reinit", "random mask", "uniform mask", "large init")
 GROWN = ("ticket", "reinit", "random mask", "random ticket", "random mask, moved")
 
 BUDGET = ("ticket", "rate rewinding", "fine-tune")
@@ -623,7 +623,6 @@ STUDIES = {
             },
             splits=("test",),
             minutes=9,
-            pending="to be recorded next",
         ),
         Study(
             name="mlp-mnist1d-moments",

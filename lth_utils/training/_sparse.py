@@ -58,12 +58,13 @@ class Sparse:
         self.taken = 0
         self.order = Order(job.seeds[0], job.copies[0], len(job.data.train))
         self.dtype = next(iter(self.full.values())).dtype
-        self._wire(self.dtype)
+        self.shift, self.scale = affine(job.data, self.dtype)
+        self._wire()
         self.values = [values(self._pick(self.full, part)) for part in (0, 1)]
         self.rule = rule(job)
         self.images, self.labels = _flat(job.data.train)
 
-    def _wire(self, dtype: torch.dtype) -> None:
+    def _wire(self) -> None:
         """Number the live units in order, and note what each of them reads."""
         k, model = self.kernels, self.job.model
         batch = self.job.recipe.batch
@@ -95,13 +96,12 @@ class Sparse:
             biased.append(np.full(len(alive), layer.bias is not None))
             self.rows.append((f"{name}.bias" if layer.bias is not None else "", alive))
             numbers, units = _numbered(outputs, units)
-        shift, scale = affine(self.job.data, dtype)
         self.net = k.Net(
             batch=batch,
             width=width,
             pixels=pixels.numpy(),
-            scale=scale[pixels.numpy()],
-            shift=shift[pixels.numpy()],
+            scale=self.scale[pixels.numpy()],
+            shift=self.shift[pixels.numpy()],
             begins=np.cumsum(np.concatenate(counts)),
             reads=np.concatenate(reads),
             kind=np.concatenate(kind),
@@ -168,7 +168,7 @@ class Sparse:
         """Train on under another mask; what is ``fresh`` starts at zero, with no past."""
         before, past = self.where, self.values[0]
         self.job = replace(self.job, mask=mask)
-        self._wire(self.dtype)
+        self._wire()
         # Where the kernel held each of its weights until now; 0 where it held none.
         sources, held = [], 1
         for (name, *places), (_, *new) in zip(before, self.where, strict=True):

@@ -39,10 +39,25 @@ def test_every_work_has_its_turn_in_every_repeat_and_nobody_is_always_first():
     assert [name for name, _ in order[-12:]] == [*"abc", *"bca", *"cab", *"abc"]
 
 
+def busy(count):
+    """Two milliseconds of a processor, so many times."""
+    until = time.thread_time() + 0.002 * count
+    while time.thread_time() < until:
+        pass
+
+
 def test_a_time_is_that_of_doing_it_once():
-    """A short work measured a hundred times and reported as if it were once."""
-    table = costs.timings({"nap": lambda n: time.sleep(0.002 * n)}, repeats=3, at_least=0.01)
-    assert 2 <= table.milliseconds.min() < 8
+    """A short work measured ten times and reported as if it were once."""
+    table = costs.timings({"busy": busy}, repeats=3, at_least=0.02)
+    assert 1.9 < table.milliseconds.median() < 2.5
+
+
+def test_on_one_thread_waiting_does_not_count():
+    """A network that is slow because the machine was busy."""
+    waits = {"waits": lambda n: [busy(1), time.sleep(0.02)] * n}
+    if costs.clock(1) is time.thread_time:
+        assert costs.timings(waits, 3, 0).milliseconds.median() < 10
+    assert costs.timings(waits, 3, 0, threads=2).milliseconds.median() > 20
 
 
 def test_the_stopwatch_gives_the_threads_back():

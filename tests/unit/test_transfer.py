@@ -193,6 +193,18 @@ def test_a_uniform_mask_keeps_as_many_of_the_network_and_not_of_each_layer(net):
     assert uniform_mask(whole, [0, 1]) == whole
 
 
+def test_the_largest_start_is_as_many_of_each_layer_and_no_smaller_one(task, store):
+    """Signed weights for their size, or one weight too many."""
+    ticket = imp(task, treatments=("ticket",), levels=1, store=store).tickets[0]
+    mask = controls.largest(ticket.start, ticket.mask)
+    assert mask.counts().kept.tolist() == ticket.mask.counts().kept.tolist()
+    for name, kept in mask.items():
+        for w, k in zip(ticket.start[name].abs(), kept, strict=True):
+            assert k.all() or w[k].min() >= w[~k].max()
+    found = transfer(task, HALVES, treatments=("ticket", "large init"), levels=1, store=store)
+    assert value(found, "large init", 1, 0) != value(found, "ticket", 1, 0)
+
+
 def test_a_random_ticket_has_nothing_of_the_ticket(task, store):
     now = imp(task, treatments=("ticket",), levels=1, store=store).tickets[0]
     situation = controls.Situation(
