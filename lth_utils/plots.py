@@ -34,7 +34,7 @@ COLOURS = {
     "dense": _PALETTE[7],
     "native": _PALETTE[3],
     "uniform mask": tuple(0.5 * channel for channel in _PALETTE[2]),
-    "random ticket": _PALETTE[8],
+    "random ticket": (0.40, 0.26, 0.13),  # brown
     "static": (0.0, 0.40, 0.40),  # teal
     "SET": (0.20, 0.13, 0.53),  # indigo
     "RigL": (0.80, 0.05, 0.25),  # crimson
@@ -47,7 +47,7 @@ COLOURS = {
     "activation": _PALETTE[9],
     "sensitivity": (0.20, 0.13, 0.53),  # indigo: the palette's pinks are too close to one another
     "momentum": _PALETTE[5],
-    "large init": _PALETTE[4],
+    "large init": (0.50, 0.40, 0.75),  # lavender
     "small init": (0.53, 0.13, 0.33),
     "large init large final": (0.10, 0.10, 0.10),
     "small init small final": (0.40, 0.26, 0.13),  # brown

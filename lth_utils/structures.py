@@ -37,7 +37,7 @@ from lth_utils.randomness import stream
 __all__ = ["CRITERIA", "Group", "Smaller", "groups", "prune", "random_units", "remove", "units"]
 
 CRITERIA = ("magnitude", "random")
-"""What decides which units go: the norm of all weights into and out of a unit, or chance."""
+"""What decides which units go, the norm of all weights into and out of a unit or chance."""
 
 
 # What hangs together ------------------------------------------------------------------------------

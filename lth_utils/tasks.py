@@ -603,7 +603,8 @@ TRANSFORMER_TEXT = Task(
     },
 )
 """A transformer of two blocks that predicts the next character of the manual that ships with
-Python: a system of ours, small enough for a CPU, with a rate chosen by validation loss."""
+Python: a system of ours, small enough for a CPU. Of three rates Adam's has the least validation
+loss after 300 iterations, one seed."""
 
 TASKS = {
     task.name: task
@@ -646,8 +647,8 @@ def find(where: str) -> Task:
     'LeNet-300-100'
 
     Args:
-        where: a name in :data:`TASKS`; a file, ``"my_study.py"``; one of several tasks in it,
-            ``"my_study.py:wide"``; or a task of a module that can be imported,
+        where: a name that ``lth tasks`` lists; a file, ``"my_study.py"``; one of several tasks in
+            it, ``"my_study.py:wide"``; or a task of a module that can be imported,
             ``"package.module:task"``. By default the task called ``task``, or the only one.
 
     Raises:

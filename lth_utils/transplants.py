@@ -25,11 +25,11 @@ from lth_utils.randomness import stream
 __all__ = ["GROWN", "HEADS", "fit", "to_core", "to_depth", "to_head", "to_width"]
 
 HEADS = ("kept", "new")
-"""What becomes of the output layer: it goes along, or it is drawn anew with all its connections."""
+"""What becomes of the output layer, which goes along or is drawn anew with all its connections."""
 
 GROWN = ("copies", "core", "identity")
-"""How a network becomes larger: by copies of units or layers; around the ticket as its core, which
-takes units that are new; or by layers that pass on what they get."""
+"""How a network becomes larger, which is by copies of units or layers, around the ticket as its
+core, which takes units that are new, or by layers that pass on what they get."""
 
 SHARES = ("drawn", "equal", "whole")
 

@@ -266,5 +266,10 @@ def _check(name: str) -> None:
         raise InputError(
             f"{name!r} needs more than a ticket ({asked[0]}); train it with lth.imp on the task."
         )
-    if ", moved" in name and not name.endswith(", moved"):
+    *before, last = name.split(", ")
+    if "moved" in before:
         raise InputError(f"'moved' comes last: {name!r} names what to do after the move.")
+    if last == "moved" and (more := [part for part in before[1:] if "signs" not in part]):
+        raise InputError(
+            f"Only a mask and a start can be moved; leave {more[0]!r} out of {name!r}."
+        )

@@ -66,7 +66,7 @@ class Comparison(Protocol):
     """
 
     against: str
-    """What each treatment is compared with: its ``"copy"``, or the ``"dense"`` network."""
+    """What each treatment is compared with, its ``"copy"`` or the ``"dense"`` network."""
 
     def __call__(self, task: Task, one: Weights, other: Weights, seed: int) -> pd.DataFrame:
         """Rows as a training's history has them, for one pair (R = 1)."""

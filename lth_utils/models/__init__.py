@@ -49,7 +49,7 @@ from lth_utils.models._weights import (
 
 __all__ = [
     "MLP", "NETWORKS", "STACKED", "VGG", "Attention", "Conv", "Dropout", "LeNet", "Masked",
-    "Network", "Noisy", "Reader", "ResNet", "ResNet18", "ResNet50", "Rule", "Shortcut",
+    "Noisy", "Reader", "ResNet", "ResNet18", "ResNet50", "Rule", "Shortcut",
     "Transformer", "add_dropout", "build", "called", "check", "check_weights", "constants",
     "dense_mask", "forward", "from_module", "glorot_normal", "heads", "initialise", "is_stackable",
     "kaiming_normal", "made", "prunable", "shapes", "to_module", "trainable",

@@ -54,7 +54,8 @@ class Outlook:
 
     @cached_property
     def hessian_gradient(self) -> Weights:
-        """The Hessian of that loss times g, on the same batches: half the gradient of |g|².
+        """The Hessian of that loss times g, on the same batches, which is half the gradient of the
+        squared length of g.
 
         Raises:
             InputError: as for the gradient.

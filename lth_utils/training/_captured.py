@@ -20,16 +20,20 @@ if TYPE_CHECKING:
     from lth_utils.training._plain import Plain
     from lth_utils.training._train import Job
 
+_KNOWN = ("lth_utils", "torch", "torchvision")
+
 WARM_UP = 3
 """Steps taken before recording, as libraries choose their algorithms and allocate in the first."""
 
 
 def takes(job: Job) -> bool:
     """Whether the step of this training is captured or compiled. What noisy layers draw is drawn
-    on the CPU at every step, which no recording can hold, nor a mask that moves."""
+    on the CPU at every step, which no recording can hold, nor a mask that moves, nor a choice that
+    a reader's own code may make at every step."""
     if job.moves or any(isinstance(m, models.Noisy) and m.purpose for m in job.model.modules()):
         return False
-    graph = job.device.type == "cuda" and os.environ.get("LTH_CAPTURE", "1") != "0"
+    known = all(type(m).__module__.split(".")[0] in _KNOWN for m in job.model.modules())
+    graph = known and job.device.type == "cuda" and os.environ.get("LTH_CAPTURE", "1") != "0"
     return graph or bool(_backend())
 
 

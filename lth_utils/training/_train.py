@@ -238,7 +238,7 @@ class Steps:
         seed: names the order of the data.
 
     Attributes:
-        path: the way that is taken, as in :attr:`.Run.paths`.
+        path: the way that is taken, as in the ``paths`` of a :class:`.Run`.
     """
 
     def __init__(

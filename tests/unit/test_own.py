@@ -4,6 +4,7 @@ import copy
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from lth_utils.lottery._imp import _Design
 from lth_utils.lottery._units import Bench
 from lth_utils.recipes import SGD, Adam, Recipe
 from lth_utils.store import Store, portrait
+from lth_utils.training import _captured
 
 SHAPE = (2, 6, 6)
 
@@ -231,6 +233,13 @@ def test_a_module_that_is_given_is_never_changed(study):
     imp(study(module, levels=1), treatments=("ticket",))
     assert all(torch.equal(t, before[n]) for n, t in module.state_dict().items())
     assert type(module.drop) is nn.Dropout
+
+
+@pytest.mark.parametrize(("network", "is_known"), [(Residual, False), (sequence, True)])
+def test_no_recording_holds_what_ones_own_code_may_choose(study, network, is_known, monkeypatch):
+    monkeypatch.delenv("LTH_COMPILE", raising=False)
+    on_gpu = SimpleNamespace(moves=None, model=study(network).model, device=torch.device("cuda"))
+    assert _captured.takes(on_gpu) == is_known
 
 
 def test_the_global_generator_is_left_alone(study):

@@ -116,6 +116,15 @@ def test_processes_need_no_file_of_the_readers(here, lth):
     assert len(processes) == 1 and os.getpid() not in processes
 
 
+@pytest.mark.slow
+def test_a_cluster_needs_no_file_of_the_readers_either(here, lth):
+    options = ("--replicates", "1", "--cluster", "local", "--workers", "1")
+    status, _, err = lth("imp", "small.py", *options)
+    assert status == 0, err
+    processes = {Store().load(unit.key).provenance["process"] for unit in Store().units()}
+    assert len(processes) == 1 and os.getpid() not in processes
+
+
 def test_a_new_file_runs_as_it_is(here, lth):
     assert lth("new", "mine.py")[0] == 0
     status, out, err = lth("imp", "mine.py", "--scale", "smoke")

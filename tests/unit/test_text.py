@@ -147,9 +147,10 @@ def test_attention_is_the_textbooks():
     layer = models.Attention(8, 2)
     x = torch.randn(3, 5, 8, generator=torch.Generator().manual_seed(0))
     found = []
-    for head in (slice(0, 4), slice(4, 8)):
+    back = torch.arange(5)[:, None] - torch.arange(5)
+    for head, slope in ((slice(0, 4), 4.0), (slice(4, 8), 2.0)):
         q, k, v = (getattr(layer, n)(x)[..., head] for n in ("query", "key", "value"))
-        scores = q @ k.mT / 2
+        scores = q @ k.mT / 2 - slope * back
         scores = scores.masked_fill(torch.ones(5, 5).triu(1).bool(), -torch.inf)
         found.append(scores.softmax(-1) @ v)
     torch.testing.assert_close(layer(x), layer.join(torch.cat(found, -1)))

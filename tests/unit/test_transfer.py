@@ -133,6 +133,7 @@ def test_across_recipes_the_data_stay_and_the_head_may(task, store):
         ({"treatments": ("ticket, frozen if grown",)}, "needs more than a ticket"),
         ({"treatments": ("ticket @ 5it",)}, "no step of its own"),
         ({"treatments": ("random mask, moved, random signs",)}, "'moved' comes last"),
+        ({"treatments": ("ticket, frozen, moved",)}, "Only a mask and a start can be moved"),
         ({"treatments": ("tocket",)}, "Unknown treatment 'tocket'"),
         ({"head": "none"}, "Unknown head"),
     ],
