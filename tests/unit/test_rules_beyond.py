@@ -68,9 +68,7 @@ def test_c30_a_random_head_or_single_weights_settle_nothing_about_heads(table):
 
 
 def test_c30_is_not_reproduced_where_neither_is_so(table):
-    found = tickets_in_text(
-        table(ticket=(0, -2, -3, -4), heads={MAGNITUDE: -2, LOSS: -2}), MARGIN
-    )
+    found = tickets_in_text(table(ticket=(0, -2, -3, -4), heads={MAGNITUDE: -2, LOSS: -2}), MARGIN)
     assert found.verdict == "not reproduced"
 
 
