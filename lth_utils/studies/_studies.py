@@ -203,9 +203,12 @@ def _edge_popup(task: Task, widths: Sequence[float], **changes) -> Study:
 
 
 MOVING = (
-    "ticket", "reinit",
+    "ticket",
+    "reinit",
     *(f"{name}{how}" for how in ("", ", erdos-renyi") for name in ("static", "SET", "RigL")),
-    "static, 3x as long", "RigL, 3x as long", "dense, 3x as long",
+    "static, 3x as long",
+    "RigL, 3x as long",
+    "dense, 3x as long",
 )
 """Tickets, what is sparse from the first step under masks that stay or move, and more time."""
 
@@ -254,6 +257,7 @@ BRIEF = {"batch": 128, "augment": Augment(flip=True, crop=2), "every": "1ep"}
 """And in the recipe; its rate and the drops at a half and three quarters stay."""
 
 PENDING = "half an hour of two cores or more, or a GPU"
+LATER = "minutes of two cores"
 
 PARTING = {
     "one_shot": True,
@@ -316,6 +320,7 @@ def _transfer(
     options: Mapping[str, Any],
     axis: str = "transfer",
     minutes: int = 10,
+    pending: str = "",
     **changes,
 ) -> Study:
     """``pairs`` give, by name, what the source and what the task change."""
@@ -333,7 +338,7 @@ def _transfer(
         },
         splits=("test",),
         minutes=minutes,
-        pending="to be recorded",
+        pending=pending,
     )
 
 
@@ -588,7 +593,7 @@ STUDIES = {
             },
             options={"treatments": MOVING},
             minutes=15,
-            pending="to be recorded",
+            pending=LATER,
         ),
         Study(
             name="lenet-mnist-early",
@@ -632,7 +637,7 @@ STUDIES = {
             axis="pruned at",
             variants={at: Variant(options={"prune_at": at}) for at in MOMENTS},
             minutes=5,
-            pending="to be recorded next",
+            pending=LATER,
         ),
         _supermask(
             tasks.LENET_SUPERMASK,
@@ -821,6 +826,7 @@ STUDIES = {
             _both_ways("classes 0–4", {"classes": (0, 1, 2, 3, 4)},
                        "classes 5–9", {"classes": (5, 6, 7, 8, 9)}),
             {"treatments": ("ticket", "random mask", "uniform mask")},
+            pending=LATER,
             minutes=12,
             **NARROW
             | SHORT
@@ -841,6 +847,7 @@ STUDIES = {
             levels=4,
             stride=(5, 5, 3, 3),
             control_levels=(2, 3, 4),
+            pending=LATER,
         ),
         _transfer(
             "transfer-optimisers",
@@ -853,6 +860,7 @@ STUDIES = {
             levels=5,
             stride=(4, 3, 3, 3, 4),
             control_levels=(3, 4, 5),
+            pending=LATER,
         ),
         _transfer(
             "lenet-mnist-sizes",
@@ -868,6 +876,7 @@ STUDIES = {
             levels=4,
             stride=(5, 5, 3, 4),
             control_levels=(2, 4),
+            pending=LATER,
         ),
         _transfer(
             "lenet-mnist1d-sizes",
@@ -915,7 +924,7 @@ STUDIES = {
             },
             splits=("none",),
             minutes=5,
-            pending="to be recorded",
+            pending=LATER,
         ),
         Study(
             name="lenet-mnist-structures",
@@ -935,7 +944,7 @@ STUDIES = {
             },
             splits=("test",),
             minutes=8,
-            pending="to be recorded",
+            pending=LATER,
         ),
         _retraining(
             tasks.VGG11_CIFAR10,
@@ -950,7 +959,6 @@ STUDIES = {
                 "recipe": BRIEF | {"duration": "5ep"},
             },
             minutes=30,
-            pending="not recorded yet",
         ),
         _retraining(
             tasks.LENET_MNIST,
@@ -969,7 +977,7 @@ STUDIES = {
                 "stride": (5, 4, 3, 3, 3),
             },
             minutes=10,
-            pending="not recorded yet",
+            pending=LATER,
         ),
         _retraining(
             tasks.MLP_DROPS_MNIST1D,
@@ -977,7 +985,7 @@ STUDIES = {
             between=stability.ToDense(),
             alone=("reinit",),
             minutes=6,
-            pending="not recorded yet",
+            pending=LATER,
         ),
         _retraining(
             tasks.RESNET20_CIFAR10,
@@ -998,7 +1006,7 @@ STUDIES = {
             splits=("test",),
             also=anatomy.layers,
             minutes=10,
-            pending="not recorded yet",
+            pending=LATER,
         ),
         Study(
             name="text-heads",
@@ -1021,7 +1029,7 @@ STUDIES = {
             splits=("test",),
             also=anatomy.layers,
             minutes=10,
-            pending="not recorded yet",
+            pending=LATER,
         ),
     )
 }  # fmt: skip

@@ -283,7 +283,7 @@ def keys(task, store, **options):
     names = ("ticket", "reinit")
     design = _Design.of(task, 2, None, "0it", names, "magnitude", None, None, **options)
     bench = Bench(task, design.seeds, design.settings, store, None, None)
-    return bench.keys(design.plan, design.rewind, design.one_shot)
+    return bench.keys(design.plan, design.kept, design.one_shot)
 
 
 CHANGES = {
