@@ -19,6 +19,7 @@ from torch import nn
 from lth_utils import models, training
 from lth_utils.errors import InputError
 from lth_utils.masks import Mask
+from lth_utils.randomness import stream
 
 if TYPE_CHECKING:
     from lth_utils.tasks import Task
@@ -90,9 +91,9 @@ def timings(
 ) -> pd.DataFrame:
     """How long pieces of work take, by :func:`clock`, in turns, so that whatever disturbs hits all.
 
-    Each is warmed up first. In every repeat each has its turn, beginning with another one each
-    time, and does its work as often as takes ``at_least`` seconds. Read medians: a disturbance only
-    ever adds.
+    Each is warmed up first. In every repeat each has its turn, in another order each time, for
+    what went before leaves the processor's memory warm or cold, and does its work as often as takes
+    ``at_least`` seconds. Read medians: a disturbance only ever adds.
 
     Args:
         works: by name, functions that do something as many times as they are asked to.
@@ -128,8 +129,11 @@ def timings(
                 counts[name] *= 2
         names, rows = list(works), []
         for repeat in range(repeats):
-            begin = repeat % max(1, len(names))
-            for name in names[begin:] + names[:begin]:
+            for name in (
+                names[i] for i in stream(repeat, "drawn", "turns").permutation(len(names))
+            ):
+                if counts[name] > 1:  # what is short would feel most who was here before
+                    works[name](1)
                 spent = lasts(works[name], counts[name])
                 rows.append((name, repeat, 1e3 * spent / counts[name]))
     finally:

@@ -924,7 +924,6 @@ STUDIES = {
             },
             splits=("none",),
             minutes=5,
-            pending=LATER,
         ),
         Study(
             name="lenet-mnist-structures",
