@@ -593,7 +593,6 @@ STUDIES = {
             },
             options={"treatments": MOVING},
             minutes=15,
-            pending=LATER,
         ),
         Study(
             name="lenet-mnist-early",
