@@ -875,7 +875,6 @@ STUDIES = {
             levels=4,
             stride=(5, 5, 3, 4),
             control_levels=(2, 4),
-            pending=LATER,
         ),
         _transfer(
             "lenet-mnist1d-sizes",
@@ -1004,7 +1003,6 @@ STUDIES = {
             splits=("test",),
             also=anatomy.layers,
             minutes=10,
-            pending=LATER,
         ),
         Study(
             name="text-heads",
