@@ -592,4 +592,5 @@ def test_every_study_that_travels_is_whole_and_of_its_own_scale(name):
     assert back.provenance["rows"] == len(back.table)
     assert back.table.level.max() == back.provenance["settings"]["levels"]
     assert sorted(back.table.replicate.unique()) == back.provenance["seeds"]
-    assert {"during"} <= set(back.curves.moment) <= {"during", "line"}
+    curves = set() if STUDIES[name].procedure == "speed" else {"during"}  # nothing is trained
+    assert curves <= set(back.curves.moment) <= curves | {"line"}
