@@ -366,7 +366,7 @@ def remove(model: nn.Module, weights: Weights, mask: Mask, input_shape: Sequence
         if dead:
             root, each = listed[0], len(listed[0].idxs) // size
             at = [unit * each + i for unit in dead for i in range(each)]
-            _fewer_heads(module, listed, len(dead))
+            _fewer_heads(module, listed, dead)
             graph.get_pruning_group(root.dep.target.module, root.dep.handler, at).prune()
     places = {name: w.flatten().long() for name, w in models.from_module(module).items()}
     module = module.float().to(next(model.parameters()).device)
@@ -389,8 +389,8 @@ def _dead(group: Group, mask: Mask) -> list[int]:
     return dead[1:] if len(dead) == group.size else dead
 
 
-def _fewer_heads(module: nn.Module, listed, count: int) -> None:
+def _fewer_heads(module: nn.Module, listed, gone: Sequence[int]) -> None:
     layers = {item.dep.target.module for item in listed}
     for part in module.modules():
         if isinstance(part, models.Attention) and part.value in layers:
-            part.heads -= count
+            part.slopes = tuple(s for head, s in enumerate(part.slopes) if head not in gone)

@@ -31,11 +31,16 @@ class Attention(nn.Module):
 
     def __init__(self, channels: int, heads: int):
         super().__init__()
-        self.heads = heads
+        self.slopes = tuple(2.0 ** (2 - head) for head in range(heads))
         self.query = nn.Linear(channels, channels, bias=False)
         self.key = nn.Linear(channels, channels, bias=False)
         self.value = nn.Linear(channels, channels, bias=False)
         self.join = nn.Linear(channels, channels, bias=False)
+
+    @property
+    def heads(self) -> int:
+        """How many heads there are."""
+        return len(self.slopes)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, channels) to the same."""
@@ -43,19 +48,18 @@ class Attention(nn.Module):
             layer(x).unflatten(2, (self.heads, -1)).transpose(1, 2)
             for layer in (self.query, self.key, self.value)
         )
-        penalty = far(x.shape[1], self.heads).to(x).expand(len(x), -1, -1, -1)
+        penalty = far(x.shape[1], self.slopes).to(x).expand(len(x), -1, -1, -1)
         found = F.scaled_dot_product_attention(q, k, v, attn_mask=penalty)
         return self.join(found.transpose(1, 2).flatten(2))
 
 
 @lru_cache(maxsize=64)
-def far(length: int, heads: int) -> Tensor:
+def far(length: int, slopes: tuple[float, ...]) -> Tensor:
     """What is added to the scores of each head, (heads, length, length): minus the distance, times
-    4, 2, 1 and so on, and minus infinity for what comes later."""
+    the head's slope, and minus infinity for what comes later."""
     places = torch.arange(length)
     distance = (places[:, None] - places).float()
-    slopes = 2.0 ** (2 - torch.arange(heads))
-    added = -slopes.view(-1, 1, 1) * distance
+    added = -torch.tensor(slopes).view(-1, 1, 1) * distance
     return added.masked_fill(distance < 0, -torch.inf)
 
 

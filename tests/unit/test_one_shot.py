@@ -184,7 +184,7 @@ def test_rewinding_and_controls_work_as_ever(task, trainings):
 def units(task, store, names=NAMES, **options):
     plan = design(task, names=names, **options)
     bench = Bench(task, plan.seeds, plan.settings, store, None, None)
-    return bench, bench.keys(plan.plan, plan.rewind, plan.one_shot)
+    return bench, bench.keys(plan.plan, plan.kept, plan.one_shot)
 
 
 def test_the_parents_of_every_level_are_the_dense_units(task, tmp_path):

@@ -109,7 +109,7 @@ def test_all_ways_to_retrain_have_equal_budgets(dropping, store):
 def test_fine_tuning_is_the_last_rate_from_the_trained_weights(dropping, store):
     """The first rate, or the rewound weights."""
     seeds = dropping.seeds
-    between = stability.Between(points=3)
+    between = stability.ToDense(points=3)
     found = lottery.imp(dropping, treatments=WAYS, one_shot=True, levels=1, store=store,
                         between=stability.ToDense(points=3))  # fmt: skip
     start, mask = dropping.init(seeds), dropping.dense_mask(seeds)
