@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 
 from lth_utils import pruning
-from lth_utils.controls import Arm, Situation, modifier, random_mask, treatment
+from lth_utils.controls import Arm, Situation, fresh_random, modifier, treatment
 from lth_utils.dynamic._rules import SET, RigL, moving
 from lth_utils.masks import Mask
 from lth_utils.randomness import stream
@@ -18,8 +18,8 @@ LONG, LONGER = "3x as long", 3
 
 @treatment("static")
 def static(now: Situation) -> Arm:
-    """Fresh weights under a random mask of the ticket's layer densities, which never moves."""
-    return Arm(now.fresh(), random_mask(now.mask, now.seeds, now.level))
+    """The random ticket under the name that it has beside masks that move: its own never does."""
+    return fresh_random(now)
 
 
 @treatment("SET")
