@@ -179,9 +179,13 @@ function picture(figure, spec, { scope, at, layer }, level) {
       draw("rect", { class: name, x: left + at * cell, y: top, width: cell, height: bottom - top })]),
     ...kept.map(({ i, words, x }) => text({ ...small, x, y: bottom + 16, "text-anchor": "middle", "font-weight": i === at ? 700 : null }, words)),
     text({ ...foot, x: (left + middle) / 2 }, "weights remaining (%)"),
-    text({ ...foot, x: (begin + right) / 2 }, width < 480 ? "kept (%)" : `kept of a layer (%), level ${level.level}; dashed: network`));
+    text({ ...foot, x: (begin + right) / 2 }, ofBars(right - begin, level)));
   return { top, row, map: [left, middle] };
 }
+
+/** What the bars are, in as many words as there is room for: long names of layers leave little. */
+const ofBars = (room, { level }) =>
+  room < 150 ? "kept (%)" : room < 280 ? "kept (%), dashed: network" : `kept of a layer (%), level ${level}; dashed: network`;
 
 /** Whether a layer loses everything somewhere: that has no colour on a log scale. */
 const bare = ({ scopes }) => scopes.some(({ levels }) => levels.some((level) => level.kept.some((kept) => kept?.[0] === 0)));
